@@ -1,0 +1,1 @@
+//! Benchmarks: floors, peers and us in one run

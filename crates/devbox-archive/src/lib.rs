@@ -1,0 +1,1 @@
+//! Archive formats as streams of entries; opens no file

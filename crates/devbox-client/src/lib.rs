@@ -1,0 +1,1 @@
+//! The Rust client: boxes, and everything in them

@@ -1,0 +1,1 @@
+//! The process engine: spawn, standard streams, signals, whole-tree kill, limits

@@ -1,0 +1,130 @@
+//! The traits of the contract.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use devbox_types::agent::AgentGreeting;
+use devbox_types::archive::ArchiveRequest;
+use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
+use devbox_types::operation::{Operation, Report};
+use devbox_types::process::{ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest};
+use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem, ProcessId};
+use futures_util::stream::BoxStream;
+
+use crate::body::Body;
+
+/// A file's metadata and its bytes.
+#[derive(Debug)]
+pub struct FileContent {
+    /// What was found.
+    pub head: FileHead,
+    /// The bytes; exactly `head.length`, or an error as the last item.
+    pub body: Body,
+}
+
+/// One file of a batch.
+#[derive(Debug)]
+pub struct UploadPart {
+    /// Where it goes and how; `condition` is checked before anything is published.
+    pub request: WriteRequest,
+    /// Its bytes. Must be read to its end, or dropped, before the next part is asked for.
+    pub body: Body,
+}
+
+/// The parts of a batch, in order. An error ends the batch, which then has no effect.
+pub type UploadParts = BoxStream<'static, Result<UploadPart, Problem>>;
+
+/// A stream of entries, in no particular order. An error is the last item.
+pub type EntryStream = BoxStream<'static, Result<Entry, Problem>>;
+
+/// What is sent to a process, in order. Its end is the end of standard input too.
+pub type InputStream = BoxStream<'static, ProcessInput<Bytes>>;
+
+/// What comes from a process: `Started` first, `Exited` last, or an error as the last item.
+pub type EventStream = BoxStream<'static, Result<ProcessEvent<Bytes>, Problem>>;
+
+/// The files of a box.
+///
+/// # Contract
+/// Every call acts as `grant.user`, sees `grant.root` as `/`, and is refused with `forbidden` if `grant.rights` lacks
+/// what it needs. No path, link or race leads outside `grant.root`. FIFOs, sockets and devices are refused at once with
+/// `not_a_regular_file` and never opened for reading or writing. Memory does not grow with sizes of files or directories.
+///
+/// Reads may be repeated freely. A write may be repeated only under a condition, or when its caller does not mind.
+#[async_trait]
+pub trait Files: Send + Sync {
+    /// Opens a file and streams the bytes that were asked for.
+    ///
+    /// The stream is of the file that was open at the start: a replace in the meantime does not show. A file that is
+    /// truncated in the meantime ends the stream with an error, never short.
+    async fn read(&self, grant: &Grant, request: ReadRequest) -> Result<FileContent, Problem>;
+
+    /// Creates or replaces a file, or leaves everything as it was.
+    ///
+    /// A reader sees the old bytes or the new. An answer means: stored, complete, and of the announced digest.
+    /// Dropping the future before it answers leaves the old file, or the whole new one, and no debris.
+    async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem>;
+
+    /// Looks at one entry; a final symlink is looked at itself unless `follow`.
+    async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem>;
+
+    /// Returns one page of a directory, in byte order of the paths.
+    async fn list(&self, grant: &Grant, request: ListRequest) -> Result<ListPage, Problem>;
+
+    /// Streams the entries below a directory in the order in which they are read; `cursor` and `limit` are ignored.
+    async fn walk(&self, grant: &Grant, request: ListRequest) -> Result<EntryStream, Problem>;
+
+    /// Makes changes to names, in order.
+    ///
+    /// A single operation takes full effect or none. Of several, the first that fails ends the call, and those before it
+    /// are undone. Dropping the future does not stop the work.
+    async fn apply(&self, grant: &Grant, operations: Vec<Operation>) -> Result<Report, Problem>;
+
+    /// Writes many files: all of them, or none.
+    ///
+    /// Everything is staged and checked before the first file is published. Dropping the future before publishing begins
+    /// leaves nothing; after that, the work is finished.
+    async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem>;
+}
+
+/// Many files as one stream.
+///
+/// # Contract
+/// As [`Files`]. An archive is not one instant: each file in it is whole as it was when its turn came.
+#[async_trait]
+pub trait Archives: Send + Sync {
+    /// Streams the chosen paths out. Every path is checked before the first byte: a missing one is `not_found`.
+    async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem>;
+}
+
+/// The processes of a box.
+///
+/// # Contract
+/// A process runs as `grant.user`, with standard input, output and error, and nothing else, open. `grant.root` must be
+/// the box's own root: a process cannot be confined to a folder.
+#[async_trait]
+pub trait Processes: Send + Sync {
+    /// Starts a program and streams what it says.
+    ///
+    /// The stream ends after `Exited`, when the process has ended and its output has been read. Dropping the stream
+    /// before that kills the whole process tree; so does the end of `request.timeout_ms`. Output is paced by the reader:
+    /// a program whose output nobody reads stops at its next write.
+    async fn run(
+        &self,
+        grant: &Grant,
+        request: ProcessRequest,
+        input: InputStream,
+    ) -> Result<EventStream, Problem>;
+
+    /// Lists the processes that were started here and run still.
+    async fn processes(&self, grant: &Grant) -> Result<Vec<ProcessSummary>, Problem>;
+
+    /// Sends a signal to a process group, or to the whole tree.
+    async fn signal(&self, grant: &Grant, id: ProcessId, request: SignalRequest) -> Result<(), Problem>;
+}
+
+/// One box from inside: all there is to do in it.
+#[async_trait]
+pub trait Guest: Files + Archives + Processes {
+    /// Says who serves it: protocol versions, features, and the promises of the manual that it keeps.
+    async fn greet(&self) -> Result<AgentGreeting, Problem>;
+}

@@ -1,0 +1,1 @@
+//! The one HTTP router over the Guest contract

@@ -1,0 +1,1 @@
+//! Streams and disks that fail on cue, fixtures for tests

@@ -1,0 +1,140 @@
+//! What is known of one name in a box, and listings of many.
+
+use serde::{Deserialize, Serialize};
+
+use crate::etag::Etag;
+use crate::path::{BoxPath, WirePath};
+use crate::time::Timestamp;
+
+/// The type of a file, as `stat` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A unix socket.
+    Socket,
+    /// A block device.
+    BlockDevice,
+    /// A character device.
+    CharacterDevice,
+}
+
+/// The metadata of one entry. For a directory listing, `path` is the entry's whole path, not only its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Entry {
+    /// Where it is, below the caller's root.
+    #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::PathFields))]
+    pub path: WirePath,
+    /// Its type.
+    pub kind: EntryKind,
+    /// Its size as `stat` has it; for a symlink, the length of its target.
+    pub size_bytes: u64,
+    /// Permission bits, 0 to 0o7777, as a number.
+    pub mode: u32,
+    /// The owner's uid inside the box.
+    pub uid: u32,
+    /// The owner's gid inside the box.
+    pub gid: u32,
+    /// The owner's name, where the box's `/etc/passwd` has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Last change of the content.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
+    pub modified: Timestamp,
+    /// Last change of content or metadata.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
+    pub changed: Timestamp,
+    /// How many names the file has.
+    pub links: u64,
+    /// Where a symlink points, byte for byte.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "bytes_text")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+    pub target: Option<Vec<u8>>,
+    /// The entity tag of a regular file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+    pub etag: Option<Etag>,
+}
+
+/// Which entries of a directory are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListRequest {
+    /// The directory.
+    pub path: BoxPath,
+    /// 1: its entries; 2: theirs too, and so on. Symlinks are listed, never followed.
+    pub depth: u32,
+    /// The name after which to go on, relative to `path`: the cursor of the page before.
+    pub cursor: Option<Vec<u8>>,
+    /// The most entries in a page, 1 to [`Self::MAX_LIMIT`].
+    pub limit: usize,
+}
+
+impl ListRequest {
+    /// The longest page, which bounds the memory of agent, server and client.
+    pub const MAX_LIMIT: usize = 1000;
+    /// The deepest listing: deeper trees are listed by their sub-directories.
+    pub const MAX_DEPTH: u32 = 64;
+
+    /// The first page of the entries directly in `path`.
+    #[must_use]
+    pub fn of(path: BoxPath) -> Self {
+        Self { path, depth: 1, cursor: None, limit: Self::MAX_LIMIT }
+    }
+}
+
+/// One page of a listing, in byte order of the paths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ListPage {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins; absent on the last. Base64, opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// Optional bytes as a JSON string if they are UTF-8, else as `{"b64": "..."}`.
+pub(crate) mod bytes_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Utf8(String),
+        Bytes { b64: String },
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = bytes.as_ref().map(|bytes| match std::str::from_utf8(bytes) {
+            Ok(text) => Text::Utf8(text.to_owned()),
+            Err(_) => Text::Bytes { b64: BASE64.encode(bytes) },
+        });
+        text.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        Ok(match Option::<Text>::deserialize(deserializer)? {
+            None => None,
+            Some(Text::Utf8(text)) => Some(text.into_bytes()),
+            Some(Text::Bytes { b64 }) => Some(BASE64.decode(b64).map_err(D::Error::custom)?),
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! The body of every error answer: RFC 9457 problem details, with a stable code.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Coded, ErrorCode};
+use crate::id::RequestId;
+use crate::path::BoxPath;
+
+/// What went wrong, in a form that survives any number of hops.
+///
+/// It is the error of the whole `Guest` contract: what an engine reports, the agent sends and the server passes on.
+/// On the wire `application/problem+json` with `type`, `title`, `status`, `detail` (RFC 9457), and `code`, `path`,
+/// `hint`, `retryable`, `request_id` of our own. `type`, `title`, `status` follow from `code` and are ignored when read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(from = "Wire", into = "Wire")]
+#[cfg_attr(feature = "schema", schema(as = Problem))]
+pub struct Problem {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// What happened, for a person: lower case, no full stop.
+    pub detail: String,
+    /// The path it is about, as a person reads it.
+    pub path: Option<String>,
+    /// What to do, as one imperative sentence.
+    pub hint: Option<String>,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// The request in which it happened; filled in by the edge.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+    pub request_id: Option<RequestId>,
+    /// The operations of a batch that conflict, where that is the problem.
+    pub conflicts: Vec<String>,
+}
+
+impl Problem {
+    /// A problem of this code with this account of it.
+    #[must_use]
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            path: None,
+            hint: None,
+            retryable: code.is_retryable(),
+            request_id: None,
+            conflicts: Vec::new(),
+        }
+    }
+
+    /// The problem that an error of ours is. Its cause is left out: that is for logs.
+    #[must_use]
+    pub fn of(error: &impl Coded) -> Self {
+        Self { hint: error.hint(), ..Self::new(error.code(), error.to_string()) }
+    }
+
+    /// Names the path it is about.
+    #[must_use]
+    pub fn with_path(self, path: &BoxPath) -> Self {
+        Self { path: Some(path.to_string()), ..self }
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says in which request it happened.
+    #[must_use]
+    pub fn with_request_id(self, request_id: RequestId) -> Self {
+        Self { request_id: Some(request_id), ..self }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Coded for Problem {
+    fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
+impl From<crate::path::BoxPathError> for Problem {
+    fn from(error: crate::path::BoxPathError) -> Self {
+        Self::of(&error)
+    }
+}
+
+/// The fields as they are written.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    status: u16,
+    #[serde(default)]
+    detail: String,
+    code: ErrorCode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    #[serde(default)]
+    retryable: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request_id: Option<RequestId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    conflicts: Vec<String>,
+}
+
+impl From<Problem> for Wire {
+    fn from(problem: Problem) -> Self {
+        let code = problem.code;
+        Self {
+            kind: format!("urn:devbox:error:{code}"),
+            title: code.title().to_owned(),
+            status: code.http_status(),
+            detail: problem.detail,
+            code,
+            path: problem.path,
+            hint: problem.hint,
+            retryable: problem.retryable,
+            request_id: problem.request_id,
+            conflicts: problem.conflicts,
+        }
+    }
+}
+
+impl From<Wire> for Problem {
+    fn from(wire: Wire) -> Self {
+        Self {
+            code: wire.code,
+            detail: wire.detail,
+            path: wire.path,
+            hint: wire.hint,
+            retryable: wire.retryable,
+            request_id: wire.request_id,
+            conflicts: wire.conflicts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_survives_the_wire() {
+        let path = BoxPath::parse(b"/workspace/a").expect("a path");
+        let problem =
+            Problem::new(ErrorCode::NotFound, "no entry").with_path(&path).with_hint("create it first");
+        let json = serde_json::to_value(&problem).expect("json");
+        assert_eq!(json["status"], 404);
+        assert_eq!(json["type"], "urn:devbox:error:not_found");
+        assert_eq!(serde_json::from_value::<Problem>(json).expect("a problem"), problem);
+    }
+}

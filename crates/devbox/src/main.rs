@@ -1,0 +1,2 @@
+//! The devbox command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Python package sealos-devbox, native half

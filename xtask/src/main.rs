@@ -1,0 +1,2 @@
+//! Generators, checks and the test runner
+fn main() {}
