@@ -136,8 +136,10 @@ macro_rules! string_id {
 string_id!(BoxId);
 string_id!(RequestId);
 
-/// Spells whole groups of five bytes as eight characters each.
-fn base32(bytes: &[u8]) -> String {
+/// Spells whole groups of five bytes as eight characters of lower-case base32 each; bytes beyond the last whole group
+/// are left out.
+#[must_use]
+pub fn base32(bytes: &[u8]) -> String {
     let group = |group: &[u8]| {
         let bits = group.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
         (0..8)

@@ -19,9 +19,11 @@
 //! | [`grant`] | what a caller may do, enforced by the engine |
 //! | [`devbox`] | boxes: specification, state, record |
 //! | [`agent`] | what an agent says of itself |
+//! | [`audit`] | what was done, by whom, and how it ended |
 
 pub mod agent;
 pub mod archive;
+pub mod audit;
 pub mod devbox;
 pub mod entry;
 pub mod error;
