@@ -1,0 +1,75 @@
+//! Small file systems, to fill them.
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+
+/// A mounted file system of a few megabytes, unmounted when it is dropped. Needs root.
+#[derive(Debug)]
+pub struct SmallDisk {
+    mounted_at: TempDir,
+    /// The image of a loop device, which goes with its last user.
+    _image: Option<TempDir>,
+}
+
+impl SmallDisk {
+    /// A tmpfs of this size.
+    ///
+    /// # Errors
+    /// If it cannot be mounted.
+    pub fn tmpfs(size_bytes: u64) -> Result<Self> {
+        let mounted_at = TempDir::with_prefix("devbox-disk-")?;
+        mount(&["-t", "tmpfs", "-o", &format!("size={size_bytes},mode=0755"), "tmpfs"], mounted_at.path())?;
+        Ok(Self { mounted_at, _image: None })
+    }
+
+    /// An ext4 of this size, on a loop device over a sparse file.
+    ///
+    /// # Errors
+    /// If it cannot be made or mounted.
+    pub fn ext4(size_bytes: u64) -> Result<Self> {
+        let folder = TempDir::with_prefix("devbox-image-")?;
+        let image = folder.path().join("disk");
+        std::fs::File::create(&image)?.set_len(size_bytes)?;
+        let made =
+            Command::new("mkfs.ext4").arg("-q").arg(&image).output().context("cannot run mkfs.ext4")?;
+        ensure!(made.status.success(), "mkfs.ext4: {}", String::from_utf8_lossy(&made.stderr));
+        let mounted_at = TempDir::with_prefix("devbox-disk-")?;
+        mount(&["-o", "loop", &image.to_string_lossy()], mounted_at.path())?;
+        Ok(Self { mounted_at, _image: Some(folder) })
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.mounted_at.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if let Err(error) = unmount(self.mounted_at.path()) {
+            eprintln!("cannot unmount {}: {error}", self.mounted_at.path().display());
+        }
+    }
+}
+
+fn mount(what: &[&str], place: &Path) -> Result<()> {
+    let output = Command::new("mount").args(what).arg(place).output().context("cannot run mount")?;
+    ensure!(output.status.success(), "mount: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// Takes a mount off at once; what still uses it keeps it until it ends.
+fn unmount(place: &Path) -> io::Result<()> {
+    let place = CString::new(place.as_os_str().as_bytes())?;
+    #[expect(unsafe_code, reason = "umount2 has no safe wrapper in std")]
+    // SAFETY: `place` is a string with a final NUL that lives through the call.
+    let result = unsafe { libc::umount2(place.as_ptr(), libc::MNT_DETACH) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,131 @@
+//! The test suites, as rows of a table.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::command::{built, cargo, output};
+use crate::need::{self, Need};
+use crate::{check, generate, graph, tools};
+
+/// One suite: what it shows, what it needs, and what runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Suite {
+    /// Its name, as an argument of `cargo xtask test`.
+    pub(crate) name: &'static str,
+    /// What must be there; where it cannot be had, the suite fails.
+    pub(crate) needs: &'static [Need],
+    /// What it does.
+    pub(crate) work: Work,
+}
+
+/// What a suite does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    /// One check: passes or fails as a whole.
+    Check(fn() -> Result<()>),
+    /// Programs that count their tests and say so at the end.
+    Tests(fn() -> Result<Vec<Command>>),
+}
+
+/// Every suite, in the order in which they run: what fails fast comes first.
+pub(crate) const SUITES: &[Suite] = &[
+    Suite { name: "format", needs: &[], work: Work::Check(check::format) },
+    Suite { name: "graph", needs: &[], work: Work::Check(graph::check) },
+    Suite { name: "build", needs: &[need::COMPILER, need::PYTHON], work: Work::Check(build) },
+    Suite { name: "generated", needs: &[need::COMPILER], work: Work::Check(generate::check) },
+    Suite { name: "unit", needs: &[need::COMPILER, need::PYTHON], work: Work::Tests(unit) },
+    Suite {
+        name: "e2e",
+        needs: &[Need::Root, need::COMPILER, need::PYTHON, need::MKFS_BTRFS, need::MKFS_EXT4],
+        work: Work::Tests(end_to_end),
+    },
+    Suite {
+        name: "python",
+        needs: &[Need::Root, need::COMPILER, need::MKFS_BTRFS, need::PYTHON, Need::PythonEnvironment],
+        work: Work::Tests(python),
+    },
+    Suite {
+        name: "bench",
+        needs: &[Need::Root, need::COMPILER, need::MKFS_BTRFS],
+        work: Work::Tests(bench_smoke),
+    },
+    Suite { name: "clippy", needs: &[need::COMPILER, need::PYTHON], work: Work::Check(check::clippy) },
+    Suite { name: "deny", needs: &[Need::CargoDeny], work: Work::Check(check::deny) },
+];
+
+/// Builds everything once, with the features that all later commands use, so that nothing is compiled twice.
+pub(crate) fn build() -> Result<()> {
+    crate::command::run(cargo().args(["build", "--workspace", "--all-targets", "--locked"]))
+}
+
+/// All tests of all crates but the end-to-end suites.
+///
+/// Targets are chosen, not packages: with fewer packages cargo would choose other features and compile dependencies again.
+fn unit() -> Result<Vec<Command>> {
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--examples"]);
+    for (package, target) in test_targets()? {
+        if package != END_TO_END {
+            tests.args(["--test", &target]);
+        }
+    }
+    let mut documentation = cargo();
+    documentation.args(["test", "--workspace", "--locked", "--no-fail-fast", "--doc"]);
+    Ok(vec![tests, documentation])
+}
+
+const END_TO_END: &str = "devbox-tests";
+
+/// Real boxes, real processes. One binary after the other, one test after the other: they measure and count.
+fn end_to_end() -> Result<Vec<Command>> {
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    for (package, target) in test_targets()? {
+        if package == END_TO_END {
+            tests.args(["--test", &target]);
+        }
+    }
+    tests.args(["--", "--test-threads=2"]).env("DEVBOX_BIN", built("devbox"));
+    Ok(vec![tests])
+}
+
+/// Package and name of every integration test target.
+fn test_targets() -> Result<Vec<(String, String)>> {
+    let metadata = output(cargo().args(["metadata", "--format-version=1", "--no-deps", "--locked"]))?;
+    let metadata: Value = serde_json::from_slice(&metadata).context("cannot read cargo's metadata")?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut targets = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        for target in package["targets"].as_array().into_iter().flatten() {
+            if target["kind"][0] == "test" {
+                targets.push((text(&package["name"]), text(&target["name"])));
+            }
+        }
+    }
+    Ok(targets)
+}
+
+/// The wheel, built and installed as a user would, and its tests against a live server.
+fn python() -> Result<Vec<Command>> {
+    let wheels = crate::command::target().join("wheels");
+    let mut maturin = Command::new(tools::python());
+    maturin.args(["-m", "maturin", "build", "--profile", "dev", "--locked", "--manifest-path"]);
+    maturin.args(["sdk/python/Cargo.toml", "--out"]).arg(&wheels);
+    crate::command::run(&mut maturin)?;
+    let mut install = Command::new(tools::python());
+    install.args(["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall"]);
+    install.arg("--find-links").arg(&wheels).arg("sealos-devbox");
+    crate::command::run(&mut install)?;
+    let mut tests = Command::new(tools::python());
+    tests.args(["-m", "pytest", "-q", "sdk/python/tests"]).env("DEVBOX_BIN", built("devbox"));
+    Ok(vec![tests])
+}
+
+/// The benchmarks, small: they verify what they move and time nothing that is compared.
+fn bench_smoke() -> Result<Vec<Command>> {
+    let mut bench = Command::new(built("devbox-bench"));
+    bench.args(["--quick", "--devbox"]).arg(built("devbox"));
+    Ok(vec![bench])
+}
