@@ -33,6 +33,8 @@ pub(crate) const MKFS_BTRFS: Need = Need::Program { name: "mkfs.btrfs", package:
 pub(crate) const PYTHON: Need = Need::Program { name: "python3", package: "python3" };
 /// Makes small file systems for tests of full disks.
 pub(crate) const MKFS_EXT4: Need = Need::Program { name: "mkfs.ext4", package: "e2fsprogs" };
+/// Speaks to the server in the examples.
+pub(crate) const CURL: Need = Need::Program { name: "curl", package: "curl" };
 /// Compiles the C and assembly of the cryptographic library.
 pub(crate) const COMPILER: Need = Need::Program { name: "cc", package: "gcc" };
 

