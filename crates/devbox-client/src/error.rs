@@ -1,0 +1,199 @@
+//! Why a call failed.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use devbox_types::{BoxPathError, Coded, ErrorCode, Problem};
+
+use crate::endpoint::EndpointError;
+
+/// Why a call failed: what the server says of it, or why there was no sensible answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server, or the box, met this problem.
+    #[error("{0}")]
+    Problem(Problem),
+    /// Nothing could be reached at the address; the call was not sent.
+    #[error("cannot connect to {url}")]
+    Connect {
+        /// The address.
+        url: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The line broke after the call was sent: whether it took effect is not known.
+    #[error("the connection to {url} broke before the answer came")]
+    Broken {
+        /// The address.
+        url: String,
+        /// What is known of the reason.
+        source: io::Error,
+    },
+    /// No answer came in time: whether the call took effect is not known.
+    #[error("no answer from {url} within {} seconds", after.as_secs_f32())]
+    Timeout {
+        /// The address.
+        url: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The answer is not one that a Devbox server gives.
+    #[error("{url} answered {method} {path} with something that is not the Devbox API (status {status})")]
+    BadAnswer {
+        /// The address.
+        url: String,
+        /// The method of the call.
+        method: String,
+        /// The path of the call.
+        path: String,
+        /// The status of the answer.
+        status: u16,
+    },
+    /// The address is not one.
+    #[error("{url:?} is not the address of a server")]
+    BadUrl {
+        /// The text.
+        url: String,
+        /// What is wrong with it.
+        source: EndpointError,
+    },
+    /// No key was given, and the call needs one.
+    #[error("no API key was given")]
+    NoApiKey,
+    /// The key has characters that no key has.
+    #[error("the API key has characters that no API key has")]
+    BadApiKey,
+    /// The name that the program calls itself cannot stand in a header.
+    #[error("the user agent has characters that cannot be sent")]
+    BadUserAgent,
+    /// A request cannot be written as JSON.
+    #[error("the request cannot be written as JSON")]
+    Unwritable {
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// An environment variable is not text.
+    #[error("the environment variable {name} is not UTF-8")]
+    BadVariable {
+        /// Which one.
+        name: &'static str,
+    },
+    /// The certificates to trust could not be read.
+    #[error("cannot read certificates from {}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system has no certificates to trust, and none were given.
+    #[error("this system has no trusted certificates")]
+    NoTrustedCertificates,
+    /// TLS could not be set up.
+    #[error("cannot set up TLS")]
+    Tls {
+        /// Why.
+        source: rustls::Error,
+    },
+    /// A text is no path inside a box.
+    #[error("{path:?} is not a path inside a box")]
+    BadPath {
+        /// The text.
+        path: String,
+        /// What is wrong with it.
+        source: BoxPathError,
+    },
+    /// There is no box of this name.
+    #[error("there is no box named {name:?}")]
+    NoSuchName {
+        /// The name.
+        name: String,
+    },
+    /// A program said more than the caller wanted to hold in memory; it was killed.
+    #[error("the program wrote more than {limit_bytes} bytes")]
+    OutputTooLarge {
+        /// The limit.
+        limit_bytes: usize,
+    },
+}
+
+impl ClientError {
+    /// The same, as the one form that all surfaces know.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Problem(problem) => problem.clone(),
+            other => Problem::of(other),
+        }
+    }
+}
+
+impl Coded for ClientError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Problem(problem) => problem.code,
+            Self::Connect { .. } | Self::Broken { .. } => ErrorCode::Unavailable,
+            Self::Timeout { .. } => ErrorCode::Timeout,
+            Self::BadAnswer { .. } => ErrorCode::BadAgentAnswer,
+            Self::NoApiKey | Self::BadApiKey => ErrorCode::Unauthorized,
+            Self::BadUrl { .. }
+            | Self::BadUserAgent
+            | Self::Unwritable { .. }
+            | Self::BadVariable { .. }
+            | Self::CaFile { .. }
+            | Self::NoTrustedCertificates
+            | Self::Tls { .. } => ErrorCode::InvalidRequest,
+            Self::BadPath { source, .. } => source.code(),
+            Self::NoSuchName { .. } => ErrorCode::DevboxNotFound,
+            Self::OutputTooLarge { .. } => ErrorCode::TooLarge,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Problem(problem) => return problem.hint.clone(),
+            Self::BadPath { source, .. } => return source.hint(),
+            Self::Connect { source, .. } if is_certificate_trouble(source) => {
+                "give the server's certificate authority as `ca_file` (DEVBOX_CA_FILE)"
+            }
+            Self::Connect { .. } => {
+                "start the server with `devbox serve`, or set DEVBOX_URL to where it listens"
+            }
+            Self::Broken { .. } | Self::Timeout { .. } => {
+                "look at the state with `devbox ls` before you repeat the call"
+            }
+            Self::BadAnswer { .. } => "set DEVBOX_URL to the address of a Devbox server",
+            Self::BadUrl { .. } => "write it like http://127.0.0.1:8080 or https://devbox.example.com",
+            Self::NoApiKey | Self::BadApiKey => {
+                "set DEVBOX_API_KEY; `devbox serve` leaves its first key in first.key in its data directory"
+            }
+            Self::CaFile { .. } | Self::NoTrustedCertificates => {
+                "set DEVBOX_CA_FILE to a PEM file with the certificates to trust"
+            }
+            Self::NoSuchName { .. } => "see `devbox ls` for the boxes that there are",
+            Self::OutputTooLarge { .. } => "stream the output, or write it to a file in the box",
+            Self::BadUserAgent | Self::Unwritable { .. } | Self::BadVariable { .. } | Self::Tls { .. } => {
+                return None;
+            }
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl From<Problem> for ClientError {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<devbox_guest::BodyError> for ClientError {
+    fn from(error: devbox_guest::BodyError) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+fn is_certificate_trouble(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
