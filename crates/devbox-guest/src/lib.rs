@@ -7,11 +7,19 @@
 //! | [`contract`] | the traits, and what each promises |
 //! | [`body`] | contents as streams |
 //! | [`transport`] | the byte streams that HTTP is spoken over |
+//! | [`wire`] | how the contract is written in HTTP |
+//! | [`client`] | the one HTTP client of it |
+//! | `conformance` | what every implementation is tested against (feature `conformance`) |
 
 pub mod body;
+pub mod client;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod contract;
 pub mod transport;
+pub mod wire;
 
 pub use body::{Body, BodyError};
+pub use client::{GrantMode, GuestClient, HttpClient, SendError};
 pub use contract::{Archives, FileContent, Files, Guest, Processes, UploadPart};
-pub use transport::{Connection, Protocol, Transport};
+pub use transport::{Connection, Protocol, StreamTransport, Transport, UnixTransport};

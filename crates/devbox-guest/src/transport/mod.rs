@@ -1,9 +1,15 @@
 //! Byte streams to an agent or a server: the one thing that differs between a unix socket, TCP with TLS and a tunnel.
 
+mod stream;
+mod unix;
+
 use std::io;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use stream::StreamTransport;
+pub use unix::UnixTransport;
 
 /// A connected byte stream.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -1,0 +1,172 @@
+//! Files over HTTP.
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
+use devbox_types::file::{ByteRange, FileHead, ReadRequest, WriteRequest, Written};
+use devbox_types::operation::{Operation, Operations, Report};
+use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem, WriteCondition};
+use futures_util::stream::StreamExt as _;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+
+use super::answer::{self, nonsense};
+use super::guest::{Call, GuestClient, list_of};
+use super::lines::Lines;
+use super::multipart;
+use crate::body::Body;
+use crate::contract::{EntryStream, FileContent, Files, UploadParts};
+use crate::wire::{self, digest};
+
+/// Contents up to this length are read at once, so that the connection is free before the caller looks at them.
+const READ_AT_ONCE: u64 = 64 << 10;
+
+#[async_trait]
+impl Files for GuestClient {
+    async fn read(&self, grant: &Grant, request: ReadRequest) -> Result<FileContent, Problem> {
+        let method = if request.head { Method::HEAD } else { Method::GET };
+        let mut call = self.call(grant, method, self.target("/files", Some(&request.path)), Body::empty())?;
+        read_headers(&mut call, &request)?;
+        let expected = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED];
+        let answer = self.send(call, &expected).await?;
+        let head = file_head(&answer, request.head)?;
+        let mut body = answer.into_body();
+        if request.head || head.not_modified {
+            return Ok(FileContent { head, body: Body::empty() });
+        }
+        if body.length() != Some(head.length) {
+            return Err(nonsense("the length of the content is not the one announced"));
+        }
+        if head.length <= READ_AT_ONCE {
+            let limit = usize::try_from(head.length).unwrap_or(usize::MAX);
+            body = Body::from_bytes(answer::short_body(body, limit).await?);
+        }
+        Ok(FileContent { head, body })
+    }
+
+    async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
+        let mut target = self.target("/files", Some(&request.path));
+        target.write_options(&request);
+        let mut call = self.call(grant, Method::PUT, target, body)?;
+        write_headers(&mut call, &request)?;
+        let answer = self.send_stream(call, &[StatusCode::OK, StatusCode::CREATED]).await?;
+        answer::json(answer).await
+    }
+
+    async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem> {
+        let mut target = self.target("/entries", Some(&path));
+        target.flag("follow", follow);
+        let call = self.call(grant, Method::GET, target, Body::empty())?;
+        answer::json(self.send(call, &[StatusCode::OK]).await?).await
+    }
+
+    async fn list(&self, grant: &Grant, request: ListRequest) -> Result<ListPage, Problem> {
+        let mut target = self.target("/entries", Some(&request.path));
+        target.pair("depth", request.depth);
+        target.pair("limit", request.limit);
+        if let Some(cursor) = &request.cursor {
+            target.pair("cursor", BASE64_URL.encode(cursor));
+        }
+        let call = self.call(grant, Method::GET, target, Body::empty())?;
+        let page: ListPage = answer::json(self.send(call, &[StatusCode::OK]).await?).await?;
+        if page.entries.len() > request.limit {
+            return Err(nonsense("the page has more entries than were asked for"));
+        }
+        Ok(page)
+    }
+
+    async fn walk(&self, grant: &Grant, request: ListRequest) -> Result<EntryStream, Problem> {
+        let mut target = self.target("/entries", Some(&request.path));
+        target.pair("depth", request.depth);
+        let mut call = self.call(grant, Method::GET, target, Body::empty())?;
+        call.header(header::ACCEPT, HeaderValue::from_static(wire::NDJSON));
+        let answer = self.send(call, &[StatusCode::OK]).await?;
+        if !answer::has_type(answer.headers(), wire::NDJSON) {
+            return Err(nonsense("the listing does not come line by line"));
+        }
+        Ok(Lines::<Entry>::new(answer.into_body()).boxed())
+    }
+
+    async fn apply(&self, grant: &Grant, operations: Vec<Operation>) -> Result<Report, Problem> {
+        let call = self.json_call(grant, self.target("/entries", None), &Operations { operations })?;
+        answer::json(self.send(call, &[StatusCode::OK]).await?).await
+    }
+
+    async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem> {
+        let boundary = multipart::boundary()?;
+        let body = Body::from_stream(multipart::write(&boundary, parts), None);
+        let mut call = self.call(grant, Method::POST, self.target("/files", None), body)?;
+        call.text_header(header::CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"))?;
+        answer::json(self.send_stream(call, &[StatusCode::OK]).await?).await
+    }
+}
+
+fn read_headers(call: &mut Call, request: &ReadRequest) -> Result<(), Problem> {
+    let range = match request.range {
+        ByteRange::Whole => None,
+        ByteRange::FromTo { first, last: Some(last) } => Some(format!("bytes={first}-{last}")),
+        ByteRange::FromTo { first, last: None } => Some(format!("bytes={first}-")),
+        ByteRange::Suffix { length } => Some(format!("bytes=-{length}")),
+    };
+    if let Some(range) = range {
+        call.text_header(header::RANGE, range)?;
+    }
+    if !request.if_none_match.is_empty() {
+        call.text_header(header::IF_NONE_MATCH, list_of(&request.if_none_match))?;
+    }
+    if let Some(tag) = &request.if_range {
+        call.text_header(header::IF_RANGE, tag.to_string())?;
+    }
+    Ok(())
+}
+
+fn write_headers(call: &mut Call, request: &WriteRequest) -> Result<(), Problem> {
+    match &request.condition {
+        WriteCondition::None => {}
+        WriteCondition::Absent => call.header(header::IF_NONE_MATCH, HeaderValue::from_static("*")),
+        WriteCondition::Present => call.header(header::IF_MATCH, HeaderValue::from_static("*")),
+        WriteCondition::Matches(tags) => call.text_header(header::IF_MATCH, list_of(tags))?,
+    }
+    if let Some(digest) = &request.sha256 {
+        call.text_header(wire::REPR_DIGEST, digest::to_header(digest))?;
+    }
+    Ok(())
+}
+
+/// Reads what an answer says of a file, and that it does not contradict itself.
+fn file_head(answer: &Response<Body>, head_only: bool) -> Result<FileHead, Problem> {
+    let headers = answer.headers();
+    let entry = answer::text(headers, &wire::ENTRY).ok_or_else(|| nonsense("the file's entry is missing"))?;
+    let entry: Entry =
+        serde_json::from_str(entry).map_err(|error| nonsense(format!("the entry: {error}")))?;
+    if answer.status() == StatusCode::NOT_MODIFIED {
+        return Ok(FileHead { entry, offset: 0, length: 0, partial: false, not_modified: true });
+    }
+    let length = content_length(headers)?;
+    let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
+    let offset = if partial { content_range(headers, length, entry.size_bytes)? } else { 0 };
+    if !partial && length != entry.size_bytes {
+        return Err(nonsense("the length of the content is not the size of the file"));
+    }
+    let length = if head_only { 0 } else { length };
+    Ok(FileHead { entry, offset, length, partial, not_modified: false })
+}
+
+fn content_length(headers: &HeaderMap) -> Result<u64, Problem> {
+    let length = answer::text(headers, &header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    length.ok_or_else(|| nonsense("the length of the content is missing"))
+}
+
+/// The first byte of `bytes FIRST-LAST/SIZE`, which must agree with what else is known.
+fn content_range(headers: &HeaderMap, length: u64, size: u64) -> Result<u64, Problem> {
+    let parse = || {
+        let (range, whole) =
+            answer::text(headers, &header::CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        let agrees = last.checked_sub(first)?.checked_add(1)? == length
+            && last < size
+            && whole.parse::<u64>().is_ok_and(|whole| whole == size);
+        agrees.then_some(first)
+    };
+    parse().ok_or_else(|| nonsense("the range of the content is missing or contradicts its length"))
+}

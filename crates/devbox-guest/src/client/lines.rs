@@ -1,0 +1,81 @@
+//! NDJSON answers: one JSON value a line, or a problem as the last.
+
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use devbox_types::Problem;
+use futures_util::Stream;
+use futures_util::stream::StreamExt as _;
+use serde::de::DeserializeOwned;
+
+use super::answer::{broken_off, nonsense};
+use crate::body::Body;
+use crate::wire::MAX_LINE_BYTES;
+
+/// The values of an NDJSON stream. A line that is a problem, or no value at all, is the last item.
+pub(super) struct Lines<T> {
+    body: Body,
+    chunk: Bytes,
+    begun: BytesMut,
+    ended: bool,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Lines<T> {
+    pub(super) fn new(body: Body) -> Self {
+        Self { body, chunk: Bytes::new(), begun: BytesMut::new(), ended: false, value: PhantomData }
+    }
+
+    /// Cuts the next line off what has come, and reads it.
+    fn next_line(&mut self) -> Result<Option<T>, Problem> {
+        let Some(end) = self.chunk.iter().position(|byte| *byte == b'\n') else {
+            self.begun.extend_from_slice(&std::mem::take(&mut self.chunk));
+            return if self.begun.len() > MAX_LINE_BYTES {
+                Err(nonsense("a line is too long"))
+            } else {
+                Ok(None)
+            };
+        };
+        let line = self.chunk.split_to(end + 1);
+        if self.begun.is_empty() {
+            return parse(&line).map(Some);
+        }
+        self.begun.extend_from_slice(&line);
+        parse(&self.begun.split()).map(Some)
+    }
+}
+
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(line).map_err(|error| {
+        serde_json::from_slice::<Problem>(line)
+            .unwrap_or_else(|_| nonsense(format!("a line of the answer: {error}")))
+    })
+}
+
+impl<T: DeserializeOwned> Stream for Lines<T> {
+    type Item = Result<T, Problem>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        while !self.ended {
+            let failed = match self.next_line() {
+                Ok(Some(value)) => return Poll::Ready(Some(Ok(value))),
+                Err(problem) => problem,
+                Ok(None) => match std::task::ready!(self.body.poll_next_unpin(context)) {
+                    Some(Ok(chunk)) => {
+                        self.chunk = chunk;
+                        continue;
+                    }
+                    Some(Err(error)) => broken_off(error),
+                    None if self.begun.is_empty() => break,
+                    None => nonsense("the last line is cut off"),
+                },
+            };
+            self.ended = true;
+            return Poll::Ready(Some(Err(failed)));
+        }
+        self.ended = true;
+        Poll::Ready(None)
+    }
+}

@@ -1,0 +1,50 @@
+//! How the contract is written in HTTP: what client and router must agree on, in one place.
+
+pub mod digest;
+pub mod frame;
+pub mod json;
+pub mod query;
+
+use http::HeaderName;
+
+/// Carries the [`devbox_types::Grant`] from a server to an agent, as compact ASCII JSON.
+pub const GRANT: HeaderName = HeaderName::from_static("devbox-grant");
+/// Carries the [`devbox_types::Entry`] of a file beside its bytes, as compact ASCII JSON.
+pub const ENTRY: HeaderName = HeaderName::from_static("devbox-entry");
+/// The request's id: chosen by the client or made at the edge, on every answer.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// RFC 9530: a digest of the whole file.
+pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+/// RFC 9530: a digest of the bytes of this message; the same as the former where there is no encoding.
+pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// Part header of a batch: permission bits, in octal.
+pub const PART_MODE: HeaderName = HeaderName::from_static("devbox-mode");
+/// Part header of a batch: modification time, RFC 3339.
+pub const PART_MODIFIED: HeaderName = HeaderName::from_static("devbox-modified");
+/// Part header of a batch: `true` makes missing directories on the way.
+pub const PART_PARENTS: HeaderName = HeaderName::from_static("devbox-parents");
+/// Part header of a batch: `true` replaces a final symlink itself.
+pub const PART_NOFOLLOW: HeaderName = HeaderName::from_static("devbox-nofollow");
+/// Part header of a batch: `true` syncs the file before it is acknowledged.
+pub const PART_SYNC: HeaderName = HeaderName::from_static("devbox-sync");
+
+/// Media type of process frames, both ways.
+pub const FRAMES: &str = "application/vnd.devbox.frames";
+/// Media type of JSON values, one a line.
+pub const NDJSON: &str = "application/x-ndjson";
+/// Media type of one JSON value.
+pub const JSON: &str = "application/json";
+/// Media type of an error (RFC 9457).
+pub const PROBLEM: &str = "application/problem+json";
+/// Media type of the bytes of a file.
+pub const OCTETS: &str = "application/octet-stream";
+
+/// The most files in one batch: more are refused before anything is published.
+pub const MAX_PARTS: usize = 10_000;
+/// The longest JSON value: 10,000 operations on long paths fit, and one request cannot fill the memory.
+pub const MAX_JSON_BYTES: usize = 8 << 20;
+/// The longest error answer: more is not read.
+pub const MAX_PROBLEM_BYTES: usize = 64 << 10;
+/// The longest line of an NDJSON answer: an entry whose path and target are all escapes fits several times.
+pub const MAX_LINE_BYTES: usize = 256 << 10;
