@@ -157,7 +157,7 @@ impl Caller {
             return Ok((status, body));
         }
         let problem = is_problem.then(|| serde_json::from_slice::<Problem>(&body).ok()).flatten();
-        let error = problem.map_or_else(|| self.bad_answer(call, status), ClientError::Problem);
+        let error = problem.map_or_else(|| self.bad_answer(call, status), ClientError::from);
         let turned_away = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         Err(Failed::Answered { error, turned_away, retry_after })
     }

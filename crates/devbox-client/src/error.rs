@@ -189,7 +189,7 @@ impl From<Problem> for ClientError {
 
 impl From<devbox_guest::BodyError> for ClientError {
     fn from(error: devbox_guest::BodyError) -> Self {
-        Self::Problem(error.into())
+        Problem::from(error).into()
     }
 }
 

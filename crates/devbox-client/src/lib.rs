@@ -4,7 +4,7 @@
 //! resolved against its working directory. Below that, [`Client::guest`] is the plain `Guest` contract over HTTP.
 //!
 //! ```no_run
-//! # async fn main() -> Result<(), devbox_client::ClientError> {
+//! # async fn example() -> Result<(), devbox_client::ClientError> {
 //! use devbox_client::{Client, ClientConfig, Command, CreateRequest};
 //!
 //! let client = Client::connect(ClientConfig::from_env()?)?;

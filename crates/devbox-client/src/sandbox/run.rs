@@ -152,8 +152,5 @@ impl Sandbox {
 }
 
 fn ended_early() -> ClientError {
-    ClientError::Problem(Problem::new(
-        ErrorCode::Interrupted,
-        "the stream of output ended before the program did",
-    ))
+    Problem::new(ErrorCode::Interrupted, "the stream of output ended before the program did").into()
 }
