@@ -20,9 +20,17 @@ pub struct ServerOptions {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     data_dir: Option<PathBuf>,
+    binary: Option<PathBuf>,
 }
 
 impl ServerOptions {
+    /// Runs this binary instead of the one under test.
+    #[must_use]
+    pub fn with_binary(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.to_path_buf());
+        self
+    }
+
     /// Adds arguments to `devbox serve`.
     #[must_use]
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
@@ -106,7 +114,8 @@ impl LiveServer {
         // The port is free now. That somebody takes it in between is possible, and the server's log says so.
         self.address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let log = std::fs::File::options().create(true).append(true).open(&self.log)?;
-        let child = Command::new(binary())
+        let binary = self.options.binary.clone().unwrap_or_else(binary);
+        let child = Command::new(&binary)
             .args(["serve", "--listen", &self.address.to_string(), "--data-dir"])
             .arg(&self.data_dir)
             .args(&self.options.arguments)
@@ -117,7 +126,7 @@ impl LiveServer {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .with_context(|| format!("cannot start {}: build it first", binary().display()))?;
+            .with_context(|| format!("cannot start {}: build it first", binary.display()))?;
         self.child = Some(child);
         self.wait_until_ready()?;
         let key =

@@ -1,1 +1,0 @@
-//! Benchmarks: floors, peers and us in one run
