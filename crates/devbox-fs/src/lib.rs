@@ -1,1 +1,33 @@
-//! The file engine: every system call on a box's files, below one root descriptor
+//! The file engine: every system call on a box's files, below one root descriptor.
+//!
+//! A [`BoxRoot`] is opened once; each call enters it with a `Grant` and gets a [`View`]: the grant's folder as `/`, its user
+//! as the one whom the kernel checks, its limits. Everything blocks, on the thread that calls it.
+
+mod account_cache;
+mod accounts;
+mod acting;
+mod attributes;
+mod condition;
+mod confine;
+mod directories;
+mod error;
+mod journal;
+mod locks;
+mod procfs;
+mod publish;
+mod read;
+mod reserved;
+mod root;
+mod stage;
+mod state;
+mod tree;
+mod view;
+mod xattrs;
+
+pub use accounts::Account;
+pub use confine::Confinement;
+pub use error::FsError;
+pub use read::Reader;
+pub use root::{BoxRoot, RootOptions};
+pub use stage::Staged;
+pub use view::View;

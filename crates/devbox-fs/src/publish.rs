@@ -1,0 +1,189 @@
+//! Giving a staged file its name: by one link where there is none, by one rename where there is.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use devbox_types::file::{Durability, Written};
+use devbox_types::{BoxPath, Entry};
+use rustix::fs::{AtFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::attributes::Attributes;
+use crate::condition::guards_a_version;
+use crate::confine::open_entry;
+use crate::error::{At as _, FsError};
+use crate::stage::Staged;
+use crate::state::Announced;
+
+/// A name that appears and vanishes between a look and a rename this often belongs to somebody who means it: `busy`.
+const MAX_RACES: usize = 64;
+
+/// How an attempt to publish ended.
+enum Attempt {
+    Done { created: bool },
+    /// The target is not what it was when it was looked at; look again.
+    Raced,
+    /// A process in the box replaced what this call had just published.
+    Overtaken,
+}
+
+impl Staged {
+    /// Publishes the file under its path, or leaves everything as it was.
+    ///
+    /// The length and digest are checked first, then the condition, with other API writers to that name waiting. A version
+    /// that a condition names is exchanged with the new file and looked at: if a process in the box changed it in the last
+    /// moment, it is exchanged back. Mode, owner, `user.*` and `security.*` attributes of a replaced file are kept.
+    ///
+    /// # Errors
+    /// [`FsError::ShortBody`], [`FsError::DigestMismatch`], [`FsError::PreconditionFailed`], [`FsError::NoSpace`] and others; in
+    /// each case the old file is intact.
+    pub fn publish(mut self) -> Result<Written, FsError> {
+        let view = self.view.clone();
+        let _acting = view.act()?;
+        self.draft.complete()?;
+        let created = self.publish_under_lock()?;
+        self.keep_directories();
+        if self.draft.request.durability == Durability::Power {
+            self.sync()?;
+        }
+        Ok(Written { entry: self.entry()?, created })
+    }
+
+    fn publish_under_lock(&mut self) -> Result<bool, FsError> {
+        let directory = Attributes::of(self.place.directory.as_fd()).at("look at", self.path())?;
+        let view = self.view.clone();
+        let _turn = view.engine.locks.lock(directory.id(), &self.place.name);
+        for _ in 0..MAX_RACES {
+            let existing = self.place.find().at("look at", self.path())?;
+            view.check_existing(existing.as_ref(), &self.draft.request)?;
+            match self.draft.dress(&view, &self.place, existing.as_ref()) {
+                Err(FsError::NotFound { .. }) => continue,
+                result => result?,
+            }
+            let attempt = match existing {
+                None => self.create(),
+                Some(existing) if guards_a_version(&self.draft.request.condition) => self.swap(&existing),
+                Some(_) => self.replace(),
+            };
+            match attempt.at("publish", self.path())? {
+                Attempt::Done { created } => return Ok(created),
+                Attempt::Raced => {}
+                Attempt::Overtaken => break,
+            }
+        }
+        if guards_a_version(&self.draft.request.condition) {
+            return Err(FsError::PreconditionFailed { path: self.path().clone() });
+        }
+        Err(FsError::Busy { path: self.path().clone() })
+    }
+
+    fn create(&mut self) -> Result<Attempt, Errno> {
+        let directory = self.place.directory.as_fd();
+        let file = self.draft.file.as_fd();
+        let named = match &self.draft.name {
+            None => self.view.engine.descriptors.link(file, directory, &self.place.name),
+            // It got a name in a race before, and a file that lost its only name never gets another.
+            Some(name) => rename_to_free(directory, name, &self.place.name),
+        };
+        match named {
+            Ok(()) => {
+                self.draft.name = None;
+                Ok(Attempt::Done { created: true })
+            }
+            Err(Errno::EXIST) => Ok(Attempt::Raced),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Renames the new file over the old one.
+    fn replace(&mut self) -> Result<Attempt, Errno> {
+        let view = self.view.clone();
+        let (name, _announced) = self.name_it(&view)?;
+        let directory = self.place.directory.as_fd();
+        rustix::fs::renameat(directory, &name[..], directory, &self.place.name[..])?;
+        self.draft.name = None;
+        Ok(Attempt::Done { created: false })
+    }
+
+    /// Exchanges the new file with the old one, and back if the old one is not the version that was looked at.
+    fn swap(&mut self, existing: &Attributes) -> Result<Attempt, Errno> {
+        let view = self.view.clone();
+        let held = match open_entry(self.place.directory.as_fd(), &self.place.name) {
+            Err(Errno::NOENT) => return Ok(Attempt::Raced),
+            held => held?,
+        };
+        let (name, _announced) = self.name_it(&view)?;
+        let directory = self.place.directory.as_fd();
+        match exchange(directory, &name, &self.place.name) {
+            Err(Errno::NOENT) => return Ok(Attempt::Raced),
+            // Older file systems say so where they cannot exchange.
+            Err(Errno::INVAL) => return Err(Errno::OPNOTSUPP),
+            result => result?,
+        }
+        let out = Attributes::at(directory, &name)?;
+        // The copy-up of an overlay may give the file another inode number; the descriptor follows it.
+        let is_held = Attributes::of(held.as_fd())?.id() == out.id();
+        if is_held && out.is_same_content(existing) {
+            rustix::fs::unlinkat(directory, &name[..], AtFlags::empty())?;
+            self.draft.name = None;
+            return Ok(Attempt::Done { created: false });
+        }
+        exchange(directory, &name, &self.place.name)?;
+        if Attributes::at(directory, &name)?.id() == Attributes::of(self.draft.file.as_fd())?.id() {
+            return Ok(Attempt::Raced);
+        }
+        // A process replaced ours before we took it back: its file is the newest, and stays.
+        exchange(directory, &name, &self.place.name)?;
+        Ok(Attempt::Overtaken)
+    }
+
+    /// Gives the file a reserved name, remembered so that it is removed if this process dies.
+    fn name_it<'v>(
+        &mut self,
+        view: &'v crate::view::View,
+    ) -> Result<(Vec<u8>, Option<Announced<'v>>), Errno> {
+        let engine = &view.engine;
+        let name = self.draft.name.clone().unwrap_or_else(|| engine.names.fresh());
+        let directory = self.place.directory.as_fd();
+        let announced = match &engine.state {
+            Some(state) => Some(state.announce(engine, directory, &name)?),
+            None => None,
+        };
+        if self.draft.name.is_none() {
+            engine.descriptors.link(self.draft.file.as_fd(), directory, &name)?;
+            self.draft.name = Some(name.clone());
+        }
+        Ok((name, announced))
+    }
+
+    fn sync(&self) -> Result<(), FsError> {
+        rustix::fs::fsync(&self.draft.file).at("sync", self.path())?;
+        sync_directory(self.place.directory.as_fd()).at("sync the directory of", self.path())
+    }
+
+    fn entry(&self) -> Result<Entry, FsError> {
+        let attributes = Attributes::of(self.draft.file.as_fd()).at("look at", self.path())?;
+        Ok(self.view.entry(self.path().clone(), &attributes, None))
+    }
+
+    fn path(&self) -> &BoxPath {
+        &self.draft.request.path
+    }
+}
+
+/// Renames within one directory; EEXIST if the new name is taken.
+fn rename_to_free(directory: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+    rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE)
+}
+
+/// Exchanges two names of one directory in one step.
+pub(crate) fn exchange(directory: BorrowedFd<'_>, a: &[u8], b: &[u8]) -> Result<(), Errno> {
+    rustix::fs::renameat_with(directory, a, directory, b, RenameFlags::EXCHANGE)
+}
+
+pub(crate) fn sync_directory(directory: BorrowedFd<'_>) -> Result<(), Errno> {
+    // An O_PATH descriptor cannot be synced.
+    match crate::confine::open_listing(directory, b".") {
+        Ok(directory) => rustix::fs::fsync(directory),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,59 @@
+//! Extended attributes that a replaced or copied file keeps.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+use crate::procfs::OpenDescriptors;
+
+/// Linux's XATTR_LIST_MAX and XATTR_SIZE_MAX.
+const MAX_BYTES: usize = 64 << 10;
+
+/// Copies the attributes of what an O_PATH descriptor names to an open file or directory.
+///
+/// `user.*`, ACLs and `security.*` labels, as far as the acting user may set them. Never `security.capability`, which the
+/// kernel takes from a file whose content changes, nor signatures over that content.
+pub(crate) fn keep(
+    descriptors: &OpenDescriptors,
+    from: BorrowedFd<'_>,
+    to: &OwnedFd,
+) -> Result<(), Errno> {
+    let Ok(path) = descriptors.path_of(from) else { return Ok(()) };
+    // Few files have any, so the common case is one call with a small buffer.
+    let mut names = vec![0; 512];
+    let length = match rustix::fs::listxattr(&path, &mut names[..]) {
+        Err(Errno::RANGE) => {
+            names.resize(MAX_BYTES, 0);
+            rustix::fs::listxattr(&path, &mut names[..])
+        }
+        result => result,
+    };
+    let length = match length {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::ACCESS | Errno::PERM) => return Ok(()),
+        Err(errno) => return Err(errno),
+    };
+    if length == 0 {
+        return Ok(());
+    }
+    let mut value = vec![0; MAX_BYTES];
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| is_kept(name)) {
+        let length = match rustix::fs::getxattr(&path, name, &mut value[..]) {
+            Ok(length) => length,
+            Err(Errno::NODATA | Errno::ACCESS | Errno::PERM | Errno::OPNOTSUPP) => continue,
+            Err(errno) => return Err(errno),
+        };
+        match rustix::fs::fsetxattr(to.as_fd(), name, &value[..length], XattrFlags::empty()) {
+            Ok(()) | Err(Errno::ACCESS | Errno::PERM | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn is_kept(name: &[u8]) -> bool {
+    const CONTENT_BOUND: [&[u8]; 3] = [b"security.capability", b"security.ima", b"security.evm"];
+    let kinds: [&[u8]; 3] = [b"user.", b"system.posix_acl_", b"security."];
+    kinds.iter().any(|kind| name.starts_with(kind)) && !CONTENT_BOUND.contains(&name)
+}
