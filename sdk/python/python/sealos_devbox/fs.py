@@ -1,0 +1,361 @@
+"""The files of a box."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, overload
+
+from . import _native, uploads
+from .archive import Archive, LocalPath, extract
+from .errors import NotADirectory, NotFound
+from .paths import BoxPath, User, resolve, to_json, user_to_wire
+
+#: How many changes to names, or files, go into one request where the caller did not ask for one.
+BATCH_SIZE = 10_000
+
+
+class FileSystem:
+    """The files of a box: ``sandbox.fs``.
+
+    A path that does not begin with ``/`` starts at the box's working directory; ``~`` is only a name and ``..`` is
+    refused. ``user=`` makes a call act as another user of the box (a name or a number, ``"root"`` for one) and needs a
+    key that may; the kernel in the box checks permissions as it does for that user.
+
+    Every call raises a :class:`DevboxError`, which is the matching built-in exception too: ``FileNotFoundError`` for
+    what is not there, ``PermissionError``, ``IsADirectoryError`` and so on.
+    """
+
+    def __init__(self, guest: _native.Guest, workdir: str) -> None:
+        self._guest = guest
+        self._workdir = workdir
+
+    # Whole files.
+
+    def write_file(
+        self,
+        path: BoxPath,
+        data: uploads.StreamedContent,
+        *,
+        mode: int | None = None,
+        mtime: float | None = None,
+        parents: bool = True,
+        if_match: str | None = None,
+        if_absent: bool = False,
+        follow_symlinks: bool = True,
+        sync: bool = False,
+        verify: bool = True,
+        user: User = None,
+    ) -> _native.Entry:
+        """Creates or replaces a file in one step, and returns what it is now.
+
+        Whoever reads meanwhile sees the old bytes or the new; if anything fails, the old file is untouched. Text is
+        written as UTF-8, exactly as it is. A ``pathlib.Path`` is a local file: it is streamed, and its permission bits
+        and modification time come along unless they are given. An open file, or an iterable of pieces, is streamed too.
+
+        ``mode``: permission bits; by default those of the file that is replaced. ``parents`` makes missing directories.
+        ``if_match`` is an ``Entry.etag``: the write happens only if the file is still that version; ``if_absent``: only
+        if there is none; else :class:`PreconditionFailed`. ``sync`` makes it safe against power loss, not only against
+        the death of any process. ``verify`` sends the SHA-256 along, which the box compares before the old file gives
+        way; content that comes piece by piece has none.
+        """
+        mode, modified_ns = uploads.attributes(data, mode, mtime)
+        options: _native.WriteOptions = {
+            "mode": mode,
+            "modified_ns": modified_ns,
+            "parents": parents,
+            "nofollow": not follow_symlinks,
+            "sync": sync,
+            "verify": verify,
+            "if_match": if_match,
+            "if_absent": if_absent,
+        }
+        source = uploads.content(data)
+        if source is None:
+            source_or_pieces: Any = uploads.streamed(data)
+        else:
+            source_or_pieces = source
+        return self._guest.write(self._resolve(path), user_to_wire(user), source_or_pieces, options)
+
+    @overload
+    def read_file(
+        self,
+        path: BoxPath,
+        *,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+        offset: int = 0,
+        length: int | None = None,
+        user: User = None,
+    ) -> str: ...
+    @overload
+    def read_file(
+        self,
+        path: BoxPath,
+        *,
+        encoding: None,
+        errors: str = "strict",
+        offset: int = 0,
+        length: int | None = None,
+        user: User = None,
+    ) -> bytes: ...
+    def read_file(
+        self,
+        path: BoxPath,
+        *,
+        encoding: str | None = "utf-8",
+        errors: str = "strict",
+        offset: int = 0,
+        length: int | None = None,
+        user: User = None,
+    ) -> str | bytes:
+        """Returns the content of a file as text, or with ``encoding=None`` as bytes.
+
+        Line ends are left as they are, so that text that was written comes back the same. ``offset`` and ``length`` are
+        in bytes and choose a part; less is returned where the file ends, and an ``offset`` at or behind its end is
+        :class:`RangeNotSatisfiable`. A file that does not fit into memory is for :meth:`download_file`.
+        """
+        raw = self._guest.read(self._resolve(path), user_to_wire(user), offset, length)
+        if encoding is None:
+            return raw
+        try:
+            return raw.decode(encoding, errors)
+        except UnicodeDecodeError as error:
+            reason = f"{error.reason}; read it with `encoding=None`, which gives bytes"
+            raise UnicodeDecodeError(error.encoding, error.object, error.start, error.end, reason) from None
+
+    def upload_file(
+        self,
+        local_path: LocalPath,
+        remote_path: BoxPath,
+        *,
+        mode: int | None = None,
+        mtime: float | None = None,
+        verify: bool = True,
+        user: User = None,
+    ) -> _native.Entry:
+        """Writes a local file into the box: ``write_file`` with a local path. It is streamed, whatever its size."""
+        return self.write_file(remote_path, Path(local_path), mode=mode, mtime=mtime, verify=verify, user=user)
+
+    def download_file(self, remote_path: BoxPath, local_path: LocalPath, *, user: User = None) -> _native.Entry:
+        """Streams a file of the box into a local one, which appears whole or not at all.
+
+        Permission bits and modification time come along. Returns what the file in the box is.
+        """
+        return self._guest.download(self._resolve(remote_path), user_to_wire(user), Path(local_path))
+
+    # Many files.
+
+    def upload_files(self, files: uploads.Files, *, verify: bool = True, user: User = None) -> int:
+        """Writes many files in one request: all of them or none. Returns how many.
+
+        ``files`` are contents by path (text, bytes, or a ``pathlib.Path`` for a local file), or an iterable of
+        :class:`FileUpload` or of dictionaries with its fields. Missing directories are made. 10,000 files at most;
+        local files are streamed and not held in memory.
+        """
+        parts = uploads.parts_of(files, self._workdir)
+        if not parts:
+            return 0
+        self._guest.write_many(user_to_wire(user), parts, verify)
+        return len(parts)
+
+    @overload
+    def download_files(self, paths: Iterable[BoxPath], *, user: User = None) -> Archive: ...
+    @overload
+    def download_files(self, paths: Iterable[BoxPath], *, to: LocalPath, user: User = None) -> Path: ...
+    def download_files(
+        self, paths: Iterable[BoxPath], *, to: LocalPath | None = None, user: User = None
+    ) -> Archive | Path:
+        """Returns files, and directories with all they hold, as one zip; with ``to``, streams it into a local file.
+
+        Without ``to`` the zip is in memory: :class:`Archive` is ``bytes`` that can ``save``, ``extract`` and ``read``.
+        Symbolic links are in the zip as links, modes and times are kept. Every path is looked at before the first byte
+        is sent: one that is missing is :class:`NotFound`.
+        """
+        if isinstance(paths, (str, bytes)):
+            raise TypeError("download_files takes several paths: put a single one into a list")
+        resolved = [self._resolve(path) for path in paths]
+        if to is None:
+            return Archive(self._guest.pack(user_to_wire(user), resolved))
+        target = Path(to)
+        self._guest.pack_to(user_to_wire(user), resolved, target)
+        return target
+
+    def upload_dir(
+        self, local_path: LocalPath, remote_path: BoxPath, *, verify: bool = True, user: User = None
+    ) -> int:
+        """Brings the content of a local directory into one of the box, which is made if it is missing.
+
+        Modes, modification times of files, empty directories and symbolic links come along; what the box has beside
+        them stays. Returns how many files there were. Up to 10,000 files go in one request, all or nothing; more go in
+        several.
+        """
+        tree = uploads.scan(Path(local_path))
+        root = self._resolve(remote_path).rstrip(b"/")
+
+        def below(relative: str) -> bytes:
+            return root + b"/" + relative.encode("utf-8", "surrogateescape")
+
+        made = [{"op": "mkdir", "path": to_json(root + b"/"), "parents": True}]
+        made += [{"op": "mkdir", "path": to_json(below(path)), "parents": True} for path, _ in tree.directories]
+        self._apply_all(made, user)
+        files = [uploads.FileUpload(below(relative), local) for relative, local in tree.files]
+        for start in range(0, len(files), BATCH_SIZE):
+            self.upload_files(files[start : start + BATCH_SIZE], verify=verify, user=user)
+        links: list[dict[str, Any]] = []
+        for relative, target in tree.links:
+            links.append({"op": "delete", "path": to_json(below(relative)), "missing_ok": True})
+            links.append({"op": "symlink", "path": to_json(below(relative)), "target": target})
+        # Innermost first, so that a mode that forbids searching a directory cannot stop the rest.
+        modes = [{"op": "chmod", "path": to_json(below(path)), "mode": mode} for path, mode in tree.directories]
+        self._apply_all(links + modes[::-1], user)
+        return len(files)
+
+    def download_dir(self, remote_path: BoxPath, local_path: LocalPath, *, user: User = None) -> Path:
+        """Brings the content of a directory of the box into a local one, which is made if it is missing.
+
+        A box is not trusted: see :meth:`Archive.extract` for what is refused. What is there beside stays.
+        """
+        path = self._resolve(remote_path)
+        if not self.stat(path, user=user).is_dir:
+            raise NotADirectory("this is not a directory", path=path.decode(errors="replace"))
+        with tempfile.TemporaryDirectory(prefix="devbox-") as scratch:
+            zipped = self.download_files([path], to=Path(scratch, "files.zip"), user=user)
+            with open(zipped, "rb") as file:
+                return extract(file, local_path, strip=_prefix_in_zip(path))
+
+    # Names.
+
+    def list_dir(self, path: BoxPath = ".", *, depth: int = 1, user: User = None) -> list[_native.Entry]:
+        """Returns the entries of a directory, sorted by path; with a ``depth``, those so many levels down too.
+
+        Symbolic links are listed, never followed. All entries are in memory: :meth:`walk` is for huge trees.
+        """
+        return self._guest.list(self._resolve(path), user_to_wire(user), depth)
+
+    def walk(self, path: BoxPath = ".", *, user: User = None) -> Iterator[_native.Entry]:
+        """Iterates over everything below a directory, in no particular order, in constant memory."""
+        return self._guest.walk(self._resolve(path), user_to_wire(user))
+
+    def stat(self, path: BoxPath, *, follow_symlinks: bool = True, user: User = None) -> _native.Entry:
+        """Returns what is known of an entry; as in ``os.stat``, a symbolic link is followed unless told otherwise."""
+        return self._guest.stat(self._resolve(path), user_to_wire(user), follow_symlinks)
+
+    def exists(self, path: BoxPath, *, follow_symlinks: bool = True, user: User = None) -> bool:
+        """Says whether there is an entry. A link that leads nowhere does not exist, unless links are not followed."""
+        try:
+            self.stat(path, follow_symlinks=follow_symlinks, user=user)
+        except (NotFound, NotADirectory):
+            return False
+        return True
+
+    def make_dir(
+        self, path: BoxPath, *, parents: bool = True, mode: int | None = None, user: User = None
+    ) -> None:
+        """Makes a directory. With ``parents`` those on the way too, and one that is there already is fine."""
+        self._apply({"op": "mkdir", "path": self._json(path), "mode": mode, "parents": parents}, user)
+
+    def delete(
+        self, path: BoxPath, *, recursive: bool = True, missing_ok: bool = False, user: User = None
+    ) -> None:
+        """Deletes a file, a link (not what it leads to), or a directory with all it holds.
+
+        With ``recursive=False`` a directory must be empty.
+        """
+        operation = {"op": "delete", "path": self._json(path), "recursive": recursive, "missing_ok": missing_ok}
+        self._apply(operation, user)
+
+    def move(self, source: BoxPath, target: BoxPath, *, overwrite: bool = False, user: User = None) -> None:
+        """Moves or renames an entry. ``target`` is its new path, not a directory to put it into.
+
+        With ``overwrite`` a file, or an empty directory, that is there is replaced in the same step.
+        """
+        operation = {"op": "move", "from": self._json(source), "to": self._json(target), "overwrite": overwrite}
+        self._apply(operation, user)
+
+    def copy(
+        self,
+        source: BoxPath,
+        target: BoxPath,
+        *,
+        recursive: bool = True,
+        overwrite: bool = False,
+        user: User = None,
+    ) -> None:
+        """Copies an entry inside the box, a directory with all it holds; modes, times and attributes are kept.
+
+        ``target`` is the path of the copy, not a directory to put it into. ``overwrite`` replaces a file that is there.
+        """
+        operation = {
+            "op": "copy",
+            "from": self._json(source),
+            "to": self._json(target),
+            "recursive": recursive,
+            "overwrite": overwrite,
+        }
+        self._apply(operation, user)
+
+    def symlink(self, path: BoxPath, target: str, *, user: User = None) -> None:
+        """Makes a symbolic link at ``path`` that says ``target``, which need not exist and may be relative to it."""
+        self._apply({"op": "symlink", "path": self._json(path), "target": target}, user)
+
+    # Metadata.
+
+    def chmod(self, path: BoxPath, mode: int, *, user: User = None) -> None:
+        """Sets permission bits, 0 to 0o7777. A symbolic link is followed."""
+        self._apply({"op": "chmod", "path": self._json(path), "mode": mode}, user)
+
+    def chown(
+        self,
+        path: BoxPath,
+        owner: str | int | None = None,
+        gid: int | None = None,
+        *,
+        follow_symlinks: bool = True,
+        user: User = "root",
+    ) -> None:
+        """Sets the owner (by name or number), the group (by number), or both. Acts as root unless told otherwise."""
+        operation = {
+            "op": "chown",
+            "path": self._json(path),
+            "owner": None if owner is None else str(owner),
+            "gid": gid,
+            "nofollow": not follow_symlinks,
+        }
+        self._apply(operation, user)
+
+    def utime(
+        self, path: BoxPath, mtime: float | None = None, *, follow_symlinks: bool = True, user: User = None
+    ) -> None:
+        """Sets the modification time, in seconds since the epoch; without ``mtime``, to now."""
+        operation = {
+            "op": "utime",
+            "path": self._json(path),
+            "modified": None if mtime is None else uploads.to_timestamp(mtime),
+            "nofollow": not follow_symlinks,
+        }
+        self._apply(operation, user)
+
+    def _resolve(self, path: BoxPath) -> bytes:
+        return resolve(path, self._workdir)
+
+    def _json(self, path: BoxPath) -> str | dict[str, str]:
+        return to_json(self._resolve(path))
+
+    def _apply(self, operation: dict[str, Any], user: User) -> None:
+        self._apply_all([operation], user)
+
+    def _apply_all(self, operations: list[dict[str, Any]], user: User) -> None:
+        for start in range(0, len(operations), BATCH_SIZE):
+            body = {"operations": operations[start : start + BATCH_SIZE]}
+            self._guest.apply(user_to_wire(user), json.dumps(body))
+
+    def __repr__(self) -> str:
+        return f"<FileSystem of a box, relative to {self._workdir}>"
+
+
+def _prefix_in_zip(path: bytes) -> str:
+    """The folder that a directory of the box is in a zip: its path without a leading ``/``."""
+    return str(PurePosixPath(path.decode("utf-8", "surrogateescape"))).lstrip("/")

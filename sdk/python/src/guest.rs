@@ -1,0 +1,224 @@
+//! The inside of one box, as Python calls it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use devbox_client::Sandbox;
+use devbox_types::devbox::Devbox;
+use devbox_types::etag::WriteCondition;
+use devbox_types::file::{ByteRange, Durability, ReadRequest, WriteRequest};
+use devbox_types::operation::Operations;
+use devbox_types::{ActingUser, BoxPath, ErrorCode, ListRequest, Problem, Timestamp};
+use futures_util::StreamExt as _;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+use crate::batch::{self, Part};
+use crate::client::Connector;
+use crate::content::Source;
+use crate::entry::{Entry, EntryIterator};
+use crate::failure::Failure;
+use crate::process::{Process, Spec};
+use crate::runtime::{PerProcess, wait};
+use crate::save::save;
+
+/// See `_native.pyi`.
+#[pyclass(frozen, module = "sealos_devbox._native")]
+pub(crate) struct Guest {
+    connector: Arc<Connector>,
+    devbox: Devbox,
+    sandbox: PerProcess<Arc<Sandbox>>,
+}
+
+impl Guest {
+    pub(crate) fn new(connector: Arc<Connector>, devbox: Devbox) -> Self {
+        Self { connector, devbox, sandbox: PerProcess::new() }
+    }
+
+    /// The handle of this process on the box, acting as `user`.
+    fn act_as(&self, py: Python<'_>, user: &str) -> Result<Sandbox, Failure> {
+        let sandbox = self.sandbox.get(py, || self.connector.sandbox(py, &self.devbox).map(Arc::new))?;
+        let user: ActingUser = user.parse().map_err(|error: devbox_types::user::ActingUserError| {
+            Problem::new(ErrorCode::InvalidRequest, format!("{user:?}: {error}"))
+        })?;
+        Ok(sandbox.as_user(user))
+    }
+}
+
+/// How a file is written.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct WriteOptions {
+    mode: Option<u32>,
+    modified_ns: Option<i64>,
+    parents: bool,
+    nofollow: bool,
+    sync: bool,
+    verify: bool,
+    /// Tags as `If-Match` has them.
+    if_match: Option<String>,
+    if_absent: bool,
+}
+
+#[pymethods]
+impl Guest {
+    #[pyo3(signature = (path, user, offset, length))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        path: &[u8],
+        user: &str,
+        offset: u64,
+        length: Option<u64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let sandbox = self.act_as(py, user)?;
+        let path = BoxPath::parse(path).map_err(Failure::from)?;
+        if length == Some(0) {
+            return Ok(PyBytes::new(py, b""));
+        }
+        let request = ReadRequest { range: range(offset, length), ..ReadRequest::whole(path) };
+        let read = async move {
+            let content = sandbox.open_with(request).await?;
+            Ok(content.body.collect(usize::MAX).await?)
+        };
+        let bytes = wait(py, read, None)?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn download(&self, py: Python<'_>, path: &[u8], user: &str, to: PathBuf) -> PyResult<Entry> {
+        let sandbox = self.act_as(py, user)?;
+        let request = ReadRequest::whole(BoxPath::parse(path).map_err(Failure::from)?);
+        let download = async move {
+            let content = sandbox.open_with(request).await?;
+            save(content.body, &to, Some(&content.head.entry)).await?;
+            Ok(content.head.entry)
+        };
+        wait(py, download, None).map(Entry::from)
+    }
+
+    fn write(
+        &self,
+        py: Python<'_>,
+        path: &[u8],
+        user: &str,
+        source: Source,
+        options: WriteOptions,
+    ) -> PyResult<Entry> {
+        let sandbox = self.act_as(py, user)?;
+        let request = options.request(BoxPath::parse(path).map_err(Failure::from)?)?;
+        let content = py.detach(|| source.open(options.verify))?;
+        let request = WriteRequest { sha256: content.sha256, ..request };
+        let write = async move { Ok(sandbox.write_with(request, content.body).await?) };
+        Ok(wait(py, write, content.feeder)?.entry.into())
+    }
+
+    fn write_many(&self, py: Python<'_>, user: &str, parts: Vec<Part>, verify: bool) -> PyResult<(u64, u64)> {
+        let sandbox = self.act_as(py, user)?;
+        let report = wait(py, batch::upload(sandbox, parts, verify), None)?;
+        Ok((report.entries, report.bytes))
+    }
+
+    fn stat(&self, py: Python<'_>, path: &[u8], user: &str, follow: bool) -> PyResult<Entry> {
+        let sandbox = self.act_as(py, user)?;
+        let stat = async move {
+            Ok(if follow { sandbox.stat_target(path).await? } else { sandbox.stat(path).await? })
+        };
+        wait(py, stat, None).map(Entry::from)
+    }
+
+    fn list(&self, py: Python<'_>, path: &[u8], user: &str, depth: u32) -> PyResult<Vec<Entry>> {
+        let sandbox = self.act_as(py, user)?;
+        let list = async move {
+            let mut stream = sandbox.walk(path, depth).await?;
+            let mut entries = Vec::new();
+            while let Some(entry) = stream.next().await {
+                entries.push(entry?);
+            }
+            entries.sort_by(|left, right| left.path.0.cmp(&right.path.0));
+            Ok(entries)
+        };
+        Ok(wait(py, list, None)?.into_iter().map(Entry::from).collect())
+    }
+
+    fn walk(&self, py: Python<'_>, path: &[u8], user: &str) -> PyResult<EntryIterator> {
+        let sandbox = self.act_as(py, user)?;
+        let walk = async move { Ok(sandbox.walk(path, ListRequest::MAX_DEPTH).await?) };
+        wait(py, walk, None).map(EntryIterator::from)
+    }
+
+    fn apply(&self, py: Python<'_>, user: &str, operations: &str) -> PyResult<(u64, bool)> {
+        let sandbox = self.act_as(py, user)?;
+        let Operations { operations } = serde_json::from_str(operations).map_err(|error| {
+            Failure::from(Problem::new(
+                ErrorCode::InvalidRequest,
+                format!("an argument is malformed: {error}"),
+            ))
+        })?;
+        let report = wait(py, async move { Ok(sandbox.apply(operations).await?) }, None)?;
+        Ok((report.entries, report.atomic))
+    }
+
+    fn pack<'py>(
+        &self,
+        py: Python<'py>,
+        user: &str,
+        paths: Vec<PyBackedBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let sandbox = self.act_as(py, user)?;
+        let pack = async move { Ok(sandbox.download_files(&paths).await?.collect(usize::MAX).await?) };
+        let bytes = wait(py, pack, None)?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn pack_to(&self, py: Python<'_>, user: &str, paths: Vec<PyBackedBytes>, to: PathBuf) -> PyResult<u64> {
+        let sandbox = self.act_as(py, user)?;
+        let pack = async move {
+            let body = sandbox.download_files(&paths).await?;
+            save(body, &to, None).await
+        };
+        wait(py, pack, None)
+    }
+
+    fn spawn(&self, py: Python<'_>, user: &str, spec: Spec) -> PyResult<Process> {
+        let sandbox = self.act_as(py, user)?;
+        Process::spawn(py, sandbox, spec)
+    }
+}
+
+impl WriteOptions {
+    fn request(&self, path: BoxPath) -> Result<WriteRequest, Failure> {
+        let condition = match (&self.if_match, self.if_absent) {
+            (None, false) => WriteCondition::None,
+            (None, true) => WriteCondition::Absent,
+            (Some(tags), false) => WriteCondition::from_headers(Some(tags), None)
+                .map_err(|error| Problem::new(ErrorCode::InvalidRequest, error.to_string()))?,
+            (Some(_), true) => {
+                return Err(Problem::new(
+                    ErrorCode::InvalidRequest,
+                    "give `if_match` or `if_absent`, not both",
+                )
+                .into());
+            }
+        };
+        Ok(WriteRequest {
+            condition,
+            mode: self.mode,
+            modified: self.modified_ns.map(Timestamp::from_nanoseconds),
+            make_parents: self.parents,
+            nofollow: self.nofollow,
+            durability: if self.sync { Durability::Power } else { Durability::Process },
+            ..WriteRequest::to(path)
+        })
+    }
+}
+
+fn range(offset: u64, length: Option<u64>) -> ByteRange {
+    match (offset, length) {
+        (0, None) => ByteRange::Whole,
+        (first, length) => ByteRange::FromTo {
+            first,
+            last: length.map(|length| first.saturating_add(length).saturating_sub(1)),
+        },
+    }
+}
