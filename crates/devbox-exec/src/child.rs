@@ -107,21 +107,24 @@ unsafe fn prepare(plan: &Plan<'_>) -> Result<(), (Step, c_int)> {
 
 /// Gives every signal its default action and unblocks it: a Rust program ignores SIGPIPE, which a child would inherit.
 ///
+/// By raw system calls, because the C library refuses to touch the two signals that it uses itself.
+///
 /// # Safety
 /// As [`become_program`].
 #[expect(unsafe_code, reason = "between clone and execve there are only system calls")]
 unsafe fn reset_signals() {
-    // SAFETY: the structures are plain data, valid when zeroed; the calls touch only this process. That the C library
-    // refuses its own two signals, and the kernel SIGKILL and SIGSTOP, is as it should be.
+    /// The kernel's `struct sigaction` on 64-bit machines: handler, flags, restorer, mask. All zero is the default action.
+    const DEFAULT_ACTION: [u64; 4] = [0; 4];
+    static NONE: u64 = 0;
+    const SET_LENGTH: usize = size_of::<u64>();
+    // SAFETY: the calls read constants of the size they expect and touch only this process. That SIGKILL and SIGSTOP are
+    // refused is as it should be.
     unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = libc::SIG_DFL;
+        let nowhere = std::ptr::null_mut::<u64>();
         for signal in 1..=64 {
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT_ACTION.as_ptr(), nowhere, SET_LENGTH);
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const NONE, nowhere, SET_LENGTH);
     }
 }
 

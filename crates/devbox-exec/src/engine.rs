@@ -232,10 +232,9 @@ impl Process {
 
     /// Signals the process group that it leads.
     pub(crate) fn signal_group(&self, signal: u8) -> Result<(), ExecError> {
-        let number = signal_number(signal)?;
-        let group = self.pid.as_raw_nonzero().get();
+        let signal = as_signal(signal_number(signal)?);
         self.reaper
-            .while_unreaped(self.pid, || kill_group(group, number))
+            .while_unreaped(self.pid, || kill_group(self.pid, signal))
             .ok_or(ExecError::NoSuchProcess { id: self.id })?
             .map_err(|source| ExecError::Io { step: "signal the process group", source })
     }
@@ -274,12 +273,11 @@ fn as_signal(number: i32) -> Signal {
     unsafe { Signal::from_raw_unchecked(number) }
 }
 
-/// Sends to a group; that no process is left in it is no failure.
-fn kill_group(group: i32, number: i32) -> io::Result<()> {
-    let Some(group) = Pid::from_raw(group) else { return Ok(()) };
-    match rustix::process::kill_process_group(group, as_signal(number)) {
-        Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
-        Err(error) => Err(error.into()),
+/// Signals the group that the unreaped child `leader` leads, or the child alone if it is so new that it does not yet.
+fn kill_group(leader: Pid, signal: Signal) -> io::Result<()> {
+    match rustix::process::kill_process_group(leader, signal) {
+        Err(rustix::io::Errno::SRCH) => Ok(rustix::process::kill_process(leader, signal)?),
+        other => Ok(other?),
     }
 }
 

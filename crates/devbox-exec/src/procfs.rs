@@ -1,7 +1,8 @@
 //! Reading `/proc`: which processes there are, and whose children.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// One process as `/proc/PID/stat` has it.
@@ -63,11 +64,52 @@ const MAX_ENVIRONMENT: u64 = 2 * 1024 * 1024;
 
 /// The environment that a process was started with, as far as this process may see it.
 pub(crate) fn environment(pid: i32) -> Option<Vec<u8>> {
-    use io::Read as _;
+    let folder = Path::new("/proc").join(pid.to_string());
     let mut environment = Vec::new();
-    let file = fs::File::open(Path::new("/proc").join(pid.to_string()).join("environ")).ok()?;
+    let file = open_as_owner(&folder, "environ").ok()?;
     file.take(MAX_ENVIRONMENT).read_to_end(&mut environment).ok()?;
     Some(environment)
+}
+
+/// Opens a file of a process that only its user may open: root of a user namespace has to become that user for it, unless
+/// it has CAP_SYS_PTRACE. The permission is checked when the file is opened, not when it is read.
+fn open_as_owner(folder: &Path, name: &str) -> io::Result<fs::File> {
+    let denied = match fs::File::open(folder.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
+        other => return other,
+    };
+    if !rustix::process::geteuid().is_root() {
+        return Err(denied);
+    }
+    let owner = fs::metadata(folder)?;
+    let _owner = FileIdentity::assume(owner.uid(), owner.gid());
+    fs::File::open(folder.join(name))
+}
+
+/// This thread's identity towards file systems, until it is dropped.
+struct FileIdentity;
+
+impl FileIdentity {
+    fn assume(uid: u32, gid: u32) -> Self {
+        set_file_identity(uid, gid);
+        Self
+    }
+}
+
+impl Drop for FileIdentity {
+    fn drop(&mut self) {
+        set_file_identity(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    }
+}
+
+/// Neither call reports failure; one that fails leaves what was, and the open that follows is refused.
+#[expect(unsafe_code, reason = "setfsuid and setfsgid have no safe wrapper")]
+fn set_file_identity(uid: u32, gid: u32) {
+    // SAFETY: system calls that change an attribute of this thread alone.
+    unsafe {
+        libc::syscall(libc::SYS_setfsgid, gid);
+        libc::syscall(libc::SYS_setfsuid, uid);
+    }
 }
 
 #[cfg(test)]

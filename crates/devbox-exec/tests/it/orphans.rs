@@ -87,7 +87,7 @@ fn three_thousand_short_runs_leak_nothing() {
             let engine = engine.clone();
             async move {
                 let mut run = engine.run(crate::support::command(["true"]), no_input()).await.expect("a run");
-                if number % 4 == 0 {
+                if number.is_multiple_of(4) {
                     // Dropped at once.
                     return;
                 }
