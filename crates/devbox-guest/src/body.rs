@@ -207,7 +207,7 @@ impl fmt::Debug for Body {
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
-    use http_body_util::BodyExt as _;
+    use http_body_util::BodyExt;
 
     use super::*;
 

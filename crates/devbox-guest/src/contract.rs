@@ -17,7 +17,8 @@ use crate::body::Body;
 pub struct FileContent {
     /// What was found.
     pub head: FileHead,
-    /// The bytes; exactly `head.length`, or an error as the last item.
+    /// The bytes; exactly `head.length`, or an error as the last item. Of a request for the head alone: none, and
+    /// `head.length` says how many there would be.
     pub body: Body,
 }
 

@@ -162,7 +162,10 @@ pub enum ProcessEventLine {
     /// See [`ProcessEvent::Exited`].
     Exited(ExitStatus),
     /// The stream failed; nothing follows.
-    Error(crate::problem::Problem),
+    Error {
+        /// Why.
+        problem: crate::problem::Problem,
+    },
 }
 
 /// Output as text, or as base64 where it is not UTF-8.

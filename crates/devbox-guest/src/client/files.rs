@@ -28,7 +28,7 @@ impl Files for GuestClient {
         read_headers(&mut call, &request)?;
         let expected = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED];
         let answer = self.send(call, &expected).await?;
-        let head = file_head(&answer, request.head)?;
+        let head = file_head(&answer)?;
         let mut body = answer.into_body();
         if request.head || head.not_modified {
             return Ok(FileContent { head, body: Body::empty() });
@@ -133,7 +133,7 @@ fn write_headers(call: &mut Call, request: &WriteRequest) -> Result<(), Problem>
 }
 
 /// Reads what an answer says of a file, and that it does not contradict itself.
-fn file_head(answer: &Response<Body>, head_only: bool) -> Result<FileHead, Problem> {
+fn file_head(answer: &Response<Body>) -> Result<FileHead, Problem> {
     let headers = answer.headers();
     let entry = answer::text(headers, &wire::ENTRY).ok_or_else(|| nonsense("the file's entry is missing"))?;
     let entry: Entry =
@@ -147,7 +147,6 @@ fn file_head(answer: &Response<Body>, head_only: bool) -> Result<FileHead, Probl
     if !partial && length != entry.size_bytes {
         return Err(nonsense("the length of the content is not the size of the file"));
     }
-    let length = if head_only { 0 } else { length };
     Ok(FileHead { entry, offset, length, partial, not_modified: false })
 }
 

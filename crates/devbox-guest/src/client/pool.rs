@@ -23,6 +23,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The connections to one peer.
 pub(super) struct Pool {
     pub(super) transport: Arc<dyn Transport>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection is some kilobytes, and goes from owner to owner with each call"
+    )]
     idle: Mutex<Vec<Box<Http1>>>,
     http2: tokio::sync::Mutex<Option<http2::SendRequest<Body>>>,
 }

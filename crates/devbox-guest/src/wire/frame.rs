@@ -242,7 +242,7 @@ struct Current {
 }
 
 impl FrameDecoder {
-    /// Takes the next chunk. Only once [`Self::next`] has said that it needs one.
+    /// Takes the next chunk. Only once [`Self::decode`] has said that it needs one.
     pub fn push(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty(), "the chunk before has not been used up");
         self.chunk = chunk;
@@ -252,7 +252,7 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// [`FrameError`] if the bytes are no frames. The decoder is of no use after that.
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn decode(&mut self) -> Result<Option<Frame>, FrameError> {
         if self.current.is_none() {
             let missing = (HEAD - self.head.len()).min(self.chunk.len());
             self.head.extend_from_slice(&self.chunk.split_to(missing));
@@ -337,7 +337,7 @@ impl<S: Stream<Item = Result<Bytes, BodyError>> + Unpin> Stream for FrameReader<
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         while !self.ended {
-            let failed: FrameStreamError = match self.decoder.next() {
+            let failed: FrameStreamError = match self.decoder.decode() {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Err(error) => error.into(),
                 Ok(None) => match std::task::ready!(self.chunks.poll_next_unpin(context)) {

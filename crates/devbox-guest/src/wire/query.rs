@@ -62,7 +62,7 @@ impl TargetWriter {
 }
 
 /// The parameters of a request. Each is taken once; what is left at the end was not understood, and is refused.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Query<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
@@ -86,6 +86,15 @@ impl<'a> Query<'a> {
             pairs.push((name, value));
         }
         Ok(Self { pairs })
+    }
+
+    /// The same, of the request no more.
+    #[must_use]
+    pub fn into_owned(self) -> Query<'static> {
+        let own = |(name, value): (Cow<'a, str>, Cow<'a, str>)| {
+            (name.into_owned().into(), value.into_owned().into())
+        };
+        Query { pairs: self.pairs.into_iter().map(own).collect() }
     }
 
     /// Takes the text of a parameter.
