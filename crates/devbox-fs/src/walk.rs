@@ -1,0 +1,196 @@
+//! Going through a directory tree in the order in which it is read.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+
+use devbox_types::{BoxPath, Entry, ListRequest, Right};
+use rustix::fs::{Dir, FileType};
+use rustix::io::Errno;
+
+use crate::attributes::Attributes;
+use crate::confine::open_listing;
+use crate::error::{At as _, FsError};
+use crate::reserved;
+use crate::view::View;
+
+/// Entries that are read ahead each time the thread becomes the acting user, which costs more than one entry.
+const READ_AHEAD: usize = 256;
+
+/// The entries below a directory, each directory before what is in it.
+///
+/// It holds one descriptor per level, at most [`ListRequest::MAX_DEPTH`], and never a whole directory. An error is the last
+/// item, but for a directory below the first that the acting user may not read or that vanished: that one is passed over.
+#[derive(Debug)]
+pub struct Walk {
+    view: View,
+    steps: Steps,
+    ahead: VecDeque<Result<Entry, FsError>>,
+    ended: bool,
+}
+
+/// What was met on a walk.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// The path below the directory where the walk began.
+    pub(crate) relative: Vec<u8>,
+    pub(crate) attributes: Attributes,
+    pub(crate) target: Option<Vec<u8>>,
+}
+
+/// The walk itself, for a thread that acts as the user already.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    levels: Vec<Level>,
+    depth: usize,
+}
+
+#[derive(Debug)]
+struct Level {
+    listing: Dir,
+    /// The path below the start, with a `/` at its end if it is not empty.
+    prefix: Vec<u8>,
+}
+
+impl View {
+    /// Walks a directory to `request.depth`, in no particular order; `cursor` and `limit` are ignored.
+    ///
+    /// # Errors
+    /// [`FsError::NotADirectory`], or what keeps the directory from being read.
+    pub fn walk(&self, request: &ListRequest) -> Result<Walk, FsError> {
+        self.need(Right::Read)?;
+        let _acting = self.act()?;
+        let steps = self.steps(request)?;
+        Ok(Walk { view: self.clone(), steps: steps.under(&request.path), ahead: VecDeque::new(), ended: false })
+    }
+
+    pub(crate) fn steps(&self, request: &ListRequest) -> Result<Steps, FsError> {
+        if request.depth == 0 || request.depth > ListRequest::MAX_DEPTH {
+            return Err(FsError::Invalid { reason: "the depth of a listing is 1 to 64" });
+        }
+        let path = &request.path;
+        let directory = self.open(path, true)?;
+        let listing = open_listing(directory.as_fd(), b".").at("list", path)?;
+        let depth = usize::try_from(request.depth).unwrap_or(usize::MAX);
+        Steps::from(listing, depth).at("list", path)
+    }
+}
+
+impl Steps {
+    fn from(listing: OwnedFd, depth: usize) -> Result<Self, Errno> {
+        let level = Level { listing: Dir::new(listing)?, prefix: Vec::new() };
+        Ok(Self { levels: vec![level], depth })
+    }
+
+    /// The same with paths that begin at `path`.
+    fn under(mut self, path: &BoxPath) -> Self {
+        if let Some(level) = self.levels.first_mut()
+            && !path.is_root()
+        {
+            level.prefix = [path.as_bytes(), b"/"].concat();
+        }
+        self
+    }
+
+    /// Goes on to the next entry. `enter` says whether a directory, by its path below the start, is worth going into.
+    pub(crate) fn next(&mut self, enter: &dyn Fn(&[u8]) -> bool) -> Option<Result<Step, Errno>> {
+        loop {
+            let level = self.levels.last_mut()?;
+            let entry = match level.listing.read() {
+                None => {
+                    self.levels.pop();
+                    continue;
+                }
+                // The directory was removed while it was read.
+                Some(Err(Errno::NOENT)) => {
+                    self.levels.pop();
+                    continue;
+                }
+                Some(Err(errno)) => return Some(Err(errno)),
+                Some(Ok(entry)) => entry,
+            };
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") || reserved::is_reserved(name) {
+                continue;
+            }
+            match self.meet(name, enter) {
+                // It vanished after its name was read.
+                Err(Errno::NOENT) => {}
+                step => return Some(step),
+            }
+        }
+    }
+
+    fn meet(&mut self, name: &[u8], enter: &dyn Fn(&[u8]) -> bool) -> Result<Step, Errno> {
+        let level = self.levels.last().ok_or(Errno::NOENT)?;
+        let directory = level.listing.fd()?;
+        let attributes = Attributes::at(directory, name)?;
+        let relative = [&level.prefix[..], name].concat();
+        let target = match attributes.file_type() {
+            FileType::Symlink => {
+                rustix::fs::readlinkat(directory, name, Vec::new()).ok().map(std::ffi::CString::into_bytes)
+            }
+            _ => None,
+        };
+        if attributes.is_directory()
+            && self.levels.len() < self.depth
+            && enter(&relative)
+            && let Some(listing) = open_below(directory, name)?
+        {
+            self.levels.push(Level { listing, prefix: [&relative[..], b"/"].concat() });
+        }
+        Ok(Step { relative, attributes, target })
+    }
+}
+
+/// Opens a directory that was met; `None` where it may not be read or is none any more.
+fn open_below(directory: std::os::fd::BorrowedFd<'_>, name: &[u8]) -> Result<Option<Dir>, Errno> {
+    match open_listing(directory, name) {
+        Ok(listing) => Dir::new(listing).map(Some),
+        Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+impl Walk {
+    fn read_ahead(&mut self) {
+        let view = self.view.clone();
+        let _acting = match view.act() {
+            Ok(acting) => acting,
+            Err(error) => return self.end_with(error),
+        };
+        if let Err(error) = view.limits.check_time() {
+            return self.end_with(error);
+        }
+        while self.ahead.len() < READ_AHEAD && !self.ended {
+            match self.steps.next(&|_| true) {
+                None => self.ended = true,
+                Some(Err(errno)) => self.end_with(FsError::at("list", &BoxPath::root(), errno)),
+                Some(Ok(step)) => match entry_path(&step.relative) {
+                    Ok(path) => self.ahead.push_back(Ok(view.entry(path, &step.attributes, step.target))),
+                    Err(error) => self.end_with(error),
+                },
+            }
+        }
+    }
+
+    fn end_with(&mut self, error: FsError) {
+        self.ended = true;
+        self.ahead.push_back(Err(error));
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Result<Entry, FsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ahead.is_empty() && !self.ended {
+            self.read_ahead();
+        }
+        self.ahead.pop_front()
+    }
+}
+
+/// A path that was put together from names that the kernel gave: only its length can be wrong.
+pub(crate) fn entry_path(bytes: &[u8]) -> Result<BoxPath, FsError> {
+    BoxPath::parse(bytes).map_err(|_| FsError::NameTooLong { path: BoxPath::root() })
+}
