@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devbox_types::devbox::BoxSpec;
+use devbox_types::devbox::{BoxSpec, CreateRequest};
 use devbox_types::{BoxId, Timestamp};
+use sha2::{Digest as _, Sha256};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 
@@ -55,6 +56,16 @@ pub enum Reservation {
     Made(Arc<BoxRecord>),
     /// The same request made this box before.
     Replayed(Arc<BoxRecord>),
+}
+
+impl Creation {
+    /// The creation under `key` of what `request` asks for.
+    #[must_use]
+    pub fn of(key: String, request: &CreateRequest) -> Self {
+        // Maps are ordered, so equal requests are equal texts, whatever the order in which they were sent.
+        let text = serde_json::to_vec(request).unwrap_or_default();
+        Self { key, request: Sha256::digest(&text).into() }
+    }
 }
 
 impl BoxRecord {

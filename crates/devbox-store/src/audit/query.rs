@@ -1,5 +1,7 @@
 //! Reading records back.
 
+use std::time::{Duration, SystemTime};
+
 use devbox_types::audit::{AuditPage, AuditRecord, AuditedOperation};
 use devbox_types::{BoxId, ErrorCode, Timestamp};
 use sqlx::Row as _;
@@ -7,6 +9,9 @@ use sqlx::sqlite::SqliteRow;
 
 use super::AuditTrail;
 use crate::error::{StoreError, statement};
+
+/// How many records are removed at once: the writer waits for no longer than that takes.
+const PRUNE_LENGTH: i64 = 5_000;
 
 /// Which records are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +58,30 @@ impl AuditTrail {
         let page = page.ok_or(StoreError::Corrupt { what: "audit record" })?;
         let next = if rows.len() > limit { page.last().map(|(seq, _)| seq.to_string()) } else { None };
         Ok(AuditPage { records: page.into_iter().map(|(_, record)| record).collect(), next_cursor: next })
+    }
+
+    /// Removes records older than `age`; says how many.
+    ///
+    /// # Cancel safety
+    /// What is removed stays removed; the rest is left for the next time.
+    pub async fn prune(&self, age: Duration) -> Result<u64, StoreError> {
+        let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+        let oldest = Timestamp::from(SystemTime::now()).nanoseconds().saturating_sub(age);
+        let mut removed = 0;
+        loop {
+            let mut reader = self.reader.lock().await;
+            let result = sqlx::query(
+                "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit ORDER BY seq LIMIT ?) AND time < ?",
+            )
+            .bind(PRUNE_LENGTH)
+            .bind(oldest)
+            .execute(&mut *reader)
+            .await;
+            match result.map_err(statement("prune the audit"))?.rows_affected() {
+                0 => return Ok(removed),
+                some => removed += some,
+            }
+        }
     }
 }
 

@@ -1,0 +1,136 @@
+//! What can be chosen.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use devbox_types::devbox::Resources;
+
+use crate::error::ServerError;
+
+/// All that a server is told when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Serve TLS with this certificate and key; `None`: plaintext.
+    pub tls: Option<TlsFiles>,
+    /// Serve plaintext on an address that other machines reach.
+    pub allow_plaintext: bool,
+    /// How much.
+    pub limits: Limits,
+    /// How long.
+    pub timeouts: Timeouts,
+    /// Limits of boxes whose creator names none.
+    pub default_resources: Resources,
+}
+
+/// Files with a certificate chain and its private key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// The private key: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// How much is let through. What goes beyond is answered, not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes of one file, or of all files of one batch: 413 beyond.
+    pub max_transfer_bytes: u64,
+    /// The most transfers that one key has open at once: 429 beyond.
+    pub max_transfers_per_key: usize,
+    /// The most connections open at once; the next ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// How long records of the audit are kept.
+    pub audit_keep: Duration,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The head of a request, from the first byte that could be of it; also how long an idle connection is kept.
+    pub head: Duration,
+    /// A TLS handshake.
+    pub handshake: Duration,
+    /// A pause between two pieces of a request body (not of a process's input, which may pause for ever).
+    pub body_pause: Duration,
+    /// The first answer of an agent to a call that sends it no content.
+    pub agent_answer: Duration,
+    /// How long requests may go on after the server is told to stop.
+    pub grace: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            allow_plaintext: false,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            default_resources: Resources {
+                cpu_millis: Some(2_000),
+                memory_bytes: Some(2 << 30),
+                pids: Some(1_024),
+            },
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Larger files come in resumable pieces; this one only stops what was never meant.
+            max_transfer_bytes: 64 << 30,
+            max_transfers_per_key: 256,
+            max_connections: 4_096,
+            audit_keep: Duration::from_secs(90 * 24 * 60 * 60),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(60),
+            handshake: Duration::from_secs(10),
+            body_pause: Duration::from_secs(60),
+            agent_answer: Duration::from_secs(60),
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Whether this configuration may be served at `address`: keys travel with every request, so what other machines
+    /// reach is encrypted, or plaintext was asked for in so many words.
+    ///
+    /// # Errors
+    /// `PlaintextRefused`.
+    pub fn check_exposure(&self, address: SocketAddr) -> Result<(), ServerError> {
+        let loopback = address.ip().to_canonical().is_loopback();
+        if loopback || self.tls.is_some() || self.allow_plaintext {
+            Ok(())
+        } else {
+            Err(ServerError::PlaintextRefused { address })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plaintext_is_for_loopback_unless_allowed() {
+        let config = ServerConfig::default();
+        for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(config.check_exposure(address.parse().expect("an address")).is_ok(), "{address}");
+        }
+        for address in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
+            let address = address.parse().expect("an address");
+            assert!(config.check_exposure(address).is_err(), "{address}");
+            let allowed = ServerConfig { allow_plaintext: true, ..config.clone() };
+            assert!(allowed.check_exposure(address).is_ok(), "{address}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Where requests come in and answers go out.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use axum::{Router, response::IntoResponse as _};
+use devbox_router::{Failure, GuestHandle};
+use devbox_types::{ErrorCode, Grant, Problem, RequestId};
+use futures_util::FutureExt as _;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Request, Uri};
+use hyper::body::Incoming;
+use tower::Service as _;
+
+use crate::app::{Actor, App};
+use crate::auth::{authenticate, find_box, rights_of};
+use crate::body::{Received, Sent};
+use crate::guard::{explain, guarded};
+use crate::metrics::{Metrics, OpenRequest, RouteLabels};
+use crate::refusal::{Refusal, complete_headers};
+use crate::request_id::X_REQUEST_ID;
+use crate::route::{Area, Place, method_label};
+
+/// Where a grant travels between server and agent. From outside it is ignored: callers do not choose their rights.
+const DEVBOX_GRANT: HeaderName = HeaderName::from_static("devbox-grant");
+
+/// The service behind every connection: gives each request an id, measures it, finds out where it belongs, and makes an
+/// answer of whatever happens.
+#[derive(Clone)]
+pub(crate) struct Edge {
+    app: Arc<App>,
+    control: Router,
+    guest: Router,
+}
+
+impl Edge {
+    pub(crate) fn new(app: Arc<App>, control: Router, guest: Router) -> Self {
+        Self { app, control, guest }
+    }
+
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.app.metrics)
+    }
+
+    async fn serve(self, request: Request<Incoming>) -> Response<Sent> {
+        let (mut parts, body) = request.into_parts();
+        let place = Place::of(parts.uri.path());
+        let labels = RouteLabels { method: method_label(&parts.method), route: place.label() };
+        let mut open = OpenRequest::begin(&self.app.metrics, labels);
+        let request_id = self.app.request_ids.of(&parts.headers);
+        // The input of a process may pause for as long as it likes.
+        let interactive = matches!(place, Place::Guest { area: Area::Processes, .. });
+        let pause = (!interactive).then_some(self.app.config.timeouts.body_pause);
+        parts.extensions.insert(request_id.clone());
+        let body = Body::new(Received::new(body, Arc::clone(&self.app.metrics), pause));
+        let request = Request::from_parts(parts, body);
+
+        let answer = AssertUnwindSafe(self.answer(request, &request_id)).catch_unwind().await;
+        let mut response = answer.unwrap_or_else(|panic| refuse_panic(&*panic));
+        if let Some(refusal) = refusal_in(&mut response) {
+            refusal.render(&request_id, &mut response);
+        }
+        complete_headers(&mut response);
+        if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
+            response.headers_mut().insert(X_REQUEST_ID, id);
+        }
+        open.answered(response.status());
+        tracing::debug!(request_id = %request_id, route = labels.route, status = response.status().as_u16(), "answered");
+        response.map(|body| Sent::new(body, open))
+    }
+
+    async fn answer(&self, request: Request<Body>, request_id: &RequestId) -> Response {
+        match Place::of(request.uri().path()) {
+            Place::Control(_) => infallible(self.control.clone().call(request).await),
+            Place::Guest { reference, rest, .. } => {
+                let (reference, rest) = (reference.to_owned(), rest.to_owned());
+                match self.admit(request, &reference, &rest, request_id).await {
+                    Ok(request) => infallible(self.guest.clone().call(request).await),
+                    Err(refusal) => refusal.into_response(),
+                }
+            }
+        }
+    }
+
+    /// Prepares a request for the guest router: whose it is, which box it means, through which guards it gets there.
+    async fn admit(
+        &self,
+        mut request: Request<Body>,
+        reference: &str,
+        rest: &str,
+        request_id: &RequestId,
+    ) -> Result<Request<Body>, Refusal> {
+        let key = authenticate(&self.app.store, request.headers())?;
+        let record = find_box(&self.app.store, &key, reference)?;
+        let patience = self.app.config.timeouts.agent_answer;
+        let guest = match self.app.guests.reach(&*self.app.backend, &record.id, patience).await {
+            Ok(guest) => guest,
+            Err(refusal) if refusal.code() == ErrorCode::AgentUnreachable => {
+                return Err(Refusal::passing(explain(&self.app, &record.id, refusal.into_problem()).await));
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        let grant = Grant {
+            rights: rights_of(key.role),
+            max_bytes: Some(self.app.config.limits.max_transfer_bytes),
+            request_id: Some(request_id.clone()),
+            ..Grant::whole_box()
+        };
+        let actor = Actor { key, request_id: request_id.clone() };
+        *request.uri_mut() = below(request.uri(), rest)?;
+        request.headers_mut().remove(DEVBOX_GRANT);
+        request.extensions_mut().insert(grant);
+        request.extensions_mut().insert(GuestHandle(guarded(&self.app, actor, record, guest)));
+        Ok(request)
+    }
+}
+
+/// The target as the guest router knows it: without what names the box, byte for byte otherwise.
+fn below(uri: &Uri, rest: &str) -> Result<Uri, Refusal> {
+    let target = match uri.query() {
+        Some(query) => PathAndQuery::try_from(format!("{rest}?{query}")),
+        None => PathAndQuery::try_from(rest),
+    };
+    target
+        .map(Uri::from)
+        .map_err(|_| Refusal::new(ErrorCode::InvalidRequest, "the request target is malformed"))
+}
+
+fn infallible(answer: Result<Response, Infallible>) -> Response {
+    match answer {
+        Ok(response) => response,
+    }
+}
+
+/// What a handler panicked with goes to the log; the client gets an id to ask about.
+fn refuse_panic(panic: &(dyn Any + Send)) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+    Refusal::internal(format!("a handler panicked: {text}")).into_response()
+}
+
+/// The problem that an answer is, whether a control route made it or the guest router.
+fn refusal_in(response: &mut Response) -> Option<Refusal> {
+    let extensions = response.extensions_mut();
+    let guest = extensions.remove::<Failure>().map(|Failure(problem)| Refusal::passing(problem));
+    guest.or_else(|| extensions.remove::<Refusal>())
+}
+
+impl hyper::service::Service<Request<Incoming>> for Edge {
+    type Response = Response<Sent>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let edge = self.clone();
+        Box::pin(async move { Ok(edge.serve(request).await) })
+    }
+}
+
+/// What leads nowhere.
+pub(crate) async fn no_such_route() -> Refusal {
+    Refusal::passing(
+        Problem::new(ErrorCode::NotFound, "there is nothing at this address")
+            .with_hint("see /openapi.json for what there is"),
+    )
+}
+
+/// What is there, but not with this method.
+pub(crate) async fn no_such_method() -> Refusal {
+    Refusal::new(ErrorCode::MethodNotAllowed, "this resource does not take this method")
+        .with_hint("see /openapi.json for the methods that it takes")
+}

@@ -1,0 +1,38 @@
+//! What stands between a caller and the guest of a box: decorators of `Guest`, one place for each concern.
+//!
+//! Outermost first: [`Audited`] records what is done, [`Limited`] bounds it, [`Scoped`] asks whether the caller may,
+//! [`Attended`] turns the silence of a dead agent into an answer that says what to do.
+
+mod attended;
+mod audited;
+mod limited;
+mod record;
+mod scoped;
+
+use std::sync::Arc;
+
+use devbox_guest::Guest;
+use devbox_store::BoxRecord;
+
+use self::attended::Attended;
+pub(crate) use self::attended::explain;
+use self::audited::Audited;
+use self::limited::Limited;
+pub(crate) use self::limited::Transfers;
+use self::scoped::Scoped;
+use crate::app::{Actor, App};
+use crate::auth::rights_of;
+
+/// The guest of a box, with every guard that a call of this actor has to pass.
+pub(crate) fn guarded(
+    app: &Arc<App>,
+    actor: Actor,
+    record: Arc<BoxRecord>,
+    guest: Arc<dyn Guest>,
+) -> Arc<dyn Guest> {
+    let attended = Attended::new(Arc::clone(app), record.id.clone(), guest);
+    let scoped = Scoped::new(attended, rights_of(actor.key.role));
+    let slots = app.transfers.of(&actor.key.id);
+    let limited = Limited::new(scoped, app.config.limits.max_transfer_bytes, slots);
+    Arc::new(Audited::new(limited, Arc::clone(&app.store), actor, record))
+}

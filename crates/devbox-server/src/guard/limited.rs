@@ -1,0 +1,223 @@
+//! How much the caller may, at once and in all.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
+use devbox_guest::{Archives, Body, BodyError, FileContent, Files, Guest, Processes, UploadPart};
+use devbox_types::agent::AgentGreeting;
+use devbox_types::archive::ArchiveRequest;
+use devbox_types::file::{ReadRequest, WriteRequest, Written};
+use devbox_types::operation::{Operation, Report};
+use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
+use devbox_types::{BoxPath, Coded as _, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId};
+use futures_util::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The transfers that each key may have open at once.
+#[derive(Debug)]
+pub(crate) struct Transfers {
+    most: usize,
+    by_key: RwLock<HashMap<String, Arc<Semaphore>>>,
+}
+
+impl Transfers {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, by_key: RwLock::default() }
+    }
+
+    /// The slots of this key.
+    pub(crate) fn of(&self, key_id: &str) -> Arc<Semaphore> {
+        if let Some(slots) = self.by_key.read().unwrap_or_else(PoisonError::into_inner).get(key_id) {
+            return Arc::clone(slots);
+        }
+        let mut by_key = self.by_key.write().unwrap_or_else(PoisonError::into_inner);
+        let slots = by_key.entry(key_id.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.most)));
+        Arc::clone(slots)
+    }
+
+    /// Forgets a key that is revoked.
+    pub(crate) fn forget(&self, key_id: &str) {
+        self.by_key.write().unwrap_or_else(PoisonError::into_inner).remove(key_id);
+    }
+}
+
+/// Refuses contents that are too large, as early as that shows, and more transfers at once than the key may have.
+///
+/// A transfer is a call that moves content: it counts until its last byte.
+#[derive(Debug)]
+pub(crate) struct Limited<G> {
+    guest: G,
+    max_bytes: u64,
+    slots: Arc<Semaphore>,
+}
+
+impl<G> Limited<G> {
+    pub(crate) fn new(guest: G, max_bytes: u64, slots: Arc<Semaphore>) -> Self {
+        Self { guest, max_bytes, slots }
+    }
+
+    fn slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
+            Problem::new(ErrorCode::RateLimited, "this key has as many transfers open as it may")
+                .with_hint("wait until one of them is complete")
+        })
+    }
+
+    fn limit(&self, grant: &Grant) -> u64 {
+        grant.max_bytes.map_or(self.max_bytes, |bytes| bytes.min(self.max_bytes))
+    }
+}
+
+fn too_large(limit_bytes: u64) -> Problem {
+    let error = BodyError::TooLarge { limit_bytes };
+    Problem::new(error.code(), error.to_string()).with_hint("send it in smaller files or batches")
+}
+
+/// What is left of a limit, shared by the parts of a batch.
+#[derive(Debug, Clone)]
+struct Allowance {
+    limit: u64,
+    used: Arc<AtomicU64>,
+}
+
+impl Allowance {
+    fn new(limit: u64) -> Self {
+        Self { limit, used: Arc::default() }
+    }
+
+    /// Takes `bytes` of it.
+    fn take(&self, bytes: u64) -> Result<(), BodyError> {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if used > self.limit { Err(BodyError::TooLarge { limit_bytes: self.limit }) } else { Ok(()) }
+    }
+
+    /// The same content, which fails where it goes beyond. What is in memory already is passed on as it is.
+    fn bound(self, body: Body) -> Result<Body, BodyError> {
+        if let Some(bytes) = body.as_bytes() {
+            self.take(length_of(bytes))?;
+            return Ok(body);
+        }
+        let length = body.length();
+        let bounded = body.map(move |chunk| {
+            let chunk = chunk?;
+            self.take(length_of(&chunk))?;
+            Ok(chunk)
+        });
+        Ok(Body::from_stream(bounded, length))
+    }
+}
+
+fn length_of(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// The same content; the slot is given back with its end. What is in memory already has ended.
+fn holding(slot: OwnedSemaphorePermit, body: Body) -> Body {
+    if body.as_bytes().is_some() {
+        return body;
+    }
+    let length = body.length();
+    Body::from_stream(hold(slot, body), length)
+}
+
+fn hold<S: futures_util::Stream>(
+    slot: OwnedSemaphorePermit,
+    stream: S,
+) -> impl futures_util::Stream<Item = S::Item> {
+    stream.map(move |item| {
+        let _held = &slot;
+        item
+    })
+}
+
+#[deny(clippy::missing_trait_methods, reason = "a decorator forwards every call")]
+#[async_trait]
+impl<G: Guest> Files for Limited<G> {
+    async fn read(&self, grant: &Grant, request: ReadRequest) -> Result<FileContent, Problem> {
+        let slot = self.slot()?;
+        let FileContent { head, body } = self.guest.read(grant, request).await?;
+        Ok(FileContent { head, body: holding(slot, body) })
+    }
+
+    async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
+        let _slot = self.slot()?;
+        let limit = self.limit(grant);
+        if request.length.is_some_and(|length| length > limit) {
+            return Err(too_large(limit).with_path(&request.path));
+        }
+        let body =
+            Allowance::new(limit).bound(body).map_err(|_| too_large(limit).with_path(&request.path))?;
+        self.guest.write(grant, request, body).await
+    }
+
+    async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem> {
+        self.guest.stat(grant, path, follow).await
+    }
+
+    async fn list(&self, grant: &Grant, request: ListRequest) -> Result<ListPage, Problem> {
+        self.guest.list(grant, request).await
+    }
+
+    async fn walk(&self, grant: &Grant, request: ListRequest) -> Result<EntryStream, Problem> {
+        let slot = self.slot()?;
+        Ok(hold(slot, self.guest.walk(grant, request).await?).boxed())
+    }
+
+    async fn apply(&self, grant: &Grant, operations: Vec<Operation>) -> Result<Report, Problem> {
+        self.guest.apply(grant, operations).await
+    }
+
+    async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem> {
+        let _slot = self.slot()?;
+        let allowance = Allowance::new(self.limit(grant));
+        let limit = allowance.limit;
+        let bounded = parts.map(move |part| {
+            let UploadPart { request, body } = part?;
+            let body =
+                allowance.clone().bound(body).map_err(|_| too_large(limit).with_path(&request.path))?;
+            Ok(UploadPart { request, body })
+        });
+        self.guest.write_many(grant, bounded.boxed()).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods, reason = "a decorator forwards every call")]
+#[async_trait]
+impl<G: Guest> Archives for Limited<G> {
+    async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem> {
+        let slot = self.slot()?;
+        Ok(holding(slot, self.guest.pack(grant, request).await?))
+    }
+}
+
+#[deny(clippy::missing_trait_methods, reason = "a decorator forwards every call")]
+#[async_trait]
+impl<G: Guest> Processes for Limited<G> {
+    async fn run(
+        &self,
+        grant: &Grant,
+        request: ProcessRequest,
+        input: InputStream,
+    ) -> Result<EventStream, Problem> {
+        self.guest.run(grant, request, input).await
+    }
+
+    async fn processes(&self, grant: &Grant) -> Result<Vec<ProcessSummary>, Problem> {
+        self.guest.processes(grant).await
+    }
+
+    async fn signal(&self, grant: &Grant, id: ProcessId, request: SignalRequest) -> Result<(), Problem> {
+        self.guest.signal(grant, id, request).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods, reason = "a decorator forwards every call")]
+#[async_trait]
+impl<G: Guest> Guest for Limited<G> {
+    async fn greet(&self) -> Result<AgentGreeting, Problem> {
+        self.guest.greet().await
+    }
+}
