@@ -38,7 +38,7 @@ impl Machine {
 /// The name of the file system that a folder is on.
 pub(crate) fn file_system(folder: &Path) -> Result<String> {
     let found = rustix::fs::statfs(folder).with_context(|| format!("look at {}", folder.display()))?;
-    Ok(name(i64::from(found.f_type)).to_owned())
+    Ok(name(found.f_type).to_owned())
 }
 
 /// Names of magic numbers, from statfs(2).

@@ -1,0 +1,204 @@
+//! The command line, as a script uses it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use devbox_testkit::LiveServer;
+use devbox_tests::bed::Bed;
+use serde_json::Value;
+
+fn run(server: &LiveServer, arguments: &[&str]) -> Result<Output> {
+    Ok(server.devbox(arguments).stdin(Stdio::null()).output()?)
+}
+
+/// Expects success and returns standard output.
+fn printed(server: &LiveServer, arguments: &[&str]) -> Result<String> {
+    let output = run(server, arguments)?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "devbox {arguments:?}: {} {complaint}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn create(server: &LiveServer, arguments: &[&str]) -> Result<String> {
+    let made: Value = serde_json::from_str(&printed(server, &[&["create", "--json"], arguments].concat())?)?;
+    Ok(made["id"].as_str().context("no id")?.to_owned())
+}
+
+#[test]
+fn a_box_is_made_listed_inspected_stopped_started_removed() -> Result<()> {
+    let server = LiveServer::start()?;
+    let id = create(&server, &["--name", "my-box"])?;
+    let list: Value = serde_json::from_str(&printed(&server, &["ls", "--json"])?)?;
+    ensure!(list.to_string().contains(&id), "{list}");
+    ensure!(printed(&server, &["ls"])?.contains("my-box"));
+    let inspected: Value = serde_json::from_str(&printed(&server, &["inspect", "my-box", "--json"])?)?;
+    assert_eq!((&inspected["id"], &inspected["state"]), (&Value::from(id.as_str()), &Value::from("running")));
+    ensure!(inspected["promises"].as_array().is_some_and(|promises| !promises.is_empty()), "{inspected}");
+    printed(&server, &["stop", &id])?;
+    ensure!(printed(&server, &["inspect", &id])?.contains("stopped"));
+    printed(&server, &["start", &id])?;
+    printed(&server, &["rm", &id])?;
+    ensure!(!printed(&server, &["ls", "--json"])?.contains(&id));
+    Ok(())
+}
+
+#[test]
+fn exec_passes_streams_and_exit_code() -> Result<()> {
+    let server = LiveServer::start()?;
+    let id = create(&server, &[])?;
+    let output = run(&server, &["exec", &id, "--", "sh", "-c", "echo out; echo err >&2; exit 7"])?;
+    assert_eq!(
+        (output.status.code(), &output.stdout[..], &output.stderr[..]),
+        (Some(7), &b"out\n"[..], &b"err\n"[..])
+    );
+    let killed = run(&server, &["exec", &id, "--", "sh", "-c", "kill -9 $$"])?;
+    assert_eq!(killed.status.code(), Some(137));
+
+    let mut cat = server.devbox(&["exec", &id, "--", "cat"]);
+    let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    cat.stdin.take().context("piped")?.write_all(b"through the box")?;
+    assert_eq!(cat.wait_with_output()?.stdout, b"through the box");
+    Ok(())
+}
+
+#[test]
+fn put_and_cat_move_one_file() -> Result<()> {
+    let server = LiveServer::start()?;
+    let id = create(&server, &[])?;
+    let bytes: Vec<u8> = (0..=255).cycle().take(3_000_000).collect();
+    let mut put = server.devbox(&["put", &format!("{id}:data.bin")]);
+    let mut put = put.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    put.stdin.take().context("piped")?.write_all(&bytes)?;
+    let output = put.wait_with_output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = run(&server, &["cat", &format!("{id}:/workspace/data.bin")])?;
+    ensure!(output.status.success() && output.stdout == bytes, "other bytes came back");
+    Ok(())
+}
+
+#[test]
+fn cp_moves_trees_both_ways() -> Result<()> {
+    let server = LiveServer::start()?;
+    let id = create(&server, &[])?;
+    let folder = tempfile::TempDir::with_prefix("devbox-cp-")?;
+    let source = folder.path().join("source");
+    plant(&source)?;
+    let planted = look(&source)?;
+
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    printed(&server, &["cp", &text(&source), &format!("{id}:/workspace/")])?;
+    printed(&server, &["cp", &format!("{id}:/workspace/source"), &text(&folder.path().join("back"))])?;
+    let came_back = look(&folder.path().join("back"))?;
+    assert_eq!(came_back, planted);
+
+    // One file onto a name, and into a folder.
+    printed(&server, &["cp", &text(&source.join("plain")), &format!("{id}:/workspace/renamed")])?;
+    printed(&server, &["cp", &format!("{id}:/workspace/renamed"), &text(&folder.path().join("back/"))])?;
+    assert_eq!(std::fs::read(folder.path().join("back/renamed"))?, b"plain");
+    Ok(())
+}
+
+fn plant(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder.join("deep/er"))?;
+    std::fs::create_dir(folder.join("empty"))?;
+    let write = |name: &[u8], content: &[u8], mode: u32| -> Result<()> {
+        let path = folder.join(std::ffi::OsStr::from_bytes(name));
+        std::fs::write(&path, content)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        Ok(())
+    };
+    write(b"plain", b"plain", 0o644)?;
+    write(b"script.sh", b"#!/bin/sh\n", 0o755)?;
+    write(b"[id].tsx", b"brackets", 0o644)?;
+    write(b"not\xffutf8", b"bytes", 0o600)?;
+    write(b"with space and \xe2\x9c\x93", b"words", 0o644)?;
+    write(b"deep/er/large", &vec![9; 2_000_000], 0o640)?;
+    write(b"nothing", b"", 0o644)?;
+    std::os::unix::fs::symlink("plain", folder.join("link"))?;
+    std::os::unix::fs::symlink("../nowhere", folder.join("deep/dangling"))?;
+    Ok(())
+}
+
+/// What counts of an entry: its mode and content, or where it points.
+type Look = BTreeMap<PathBuf, (u32, Vec<u8>)>;
+
+fn look(root: &Path) -> Result<Look> {
+    let mut found = Look::new();
+    let mut open = vec![root.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let metadata = path.symlink_metadata()?;
+            let content = if metadata.is_symlink() {
+                std::fs::read_link(&path)?.into_os_string().as_bytes().to_vec()
+            } else if metadata.is_dir() {
+                open.push(path.clone());
+                b"directory".to_vec()
+            } else {
+                std::fs::read(&path)?
+            };
+            let mode = if metadata.is_symlink() { 0 } else { metadata.mode() & 0o777 };
+            found.insert(path.strip_prefix(root)?.to_path_buf(), (mode, content));
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn errors_say_what_to_do() -> Result<()> {
+    let server = LiveServer::start()?;
+    let complaint = |mut command: std::process::Command| -> Result<(Option<i32>, String)> {
+        let output = command.stdin(Stdio::null()).output()?;
+        ensure!(output.stdout.is_empty(), "an error went to standard output");
+        Ok((output.status.code(), String::from_utf8(output.stderr)?))
+    };
+    let (code, text) = complaint(server.devbox(&["inspect", "no-such-box"]))?;
+    ensure!(text.starts_with("error: ") && text.contains("\nhint: "), "{text}");
+    assert_eq!(code, Some(66));
+
+    let mut keyless = server.devbox(&["ls"]);
+    keyless.env_remove("DEVBOX_API_KEY");
+    let (code, text) = complaint(keyless)?;
+    ensure!(
+        text.starts_with("error: ") && text.contains("hint: ") && text.contains("DEVBOX_API_KEY"),
+        "{text}"
+    );
+    assert_eq!(code, Some(77));
+
+    let mut wrong = server.devbox(&["ls"]);
+    wrong.env("DEVBOX_API_KEY", "dbx_wrong");
+    assert_eq!(complaint(wrong)?.0, Some(77));
+
+    let mut nobody_there = server.devbox(&["ls"]);
+    nobody_there.env("DEVBOX_URL", "http://127.0.0.1:1");
+    let (code, text) = complaint(nobody_there)?;
+    ensure!(text.contains("error: ") && text.contains("hint: "), "{text}");
+    assert_eq!(code, Some(75));
+
+    let id = create(&server, &[])?;
+    let (code, text) = complaint(server.devbox(&["cat", &format!("{id}:missing")]))?;
+    ensure!(text.starts_with("error: "), "{text}");
+    assert_eq!(code, Some(66));
+    Ok(())
+}
+
+#[test]
+fn keys_are_made_listed_and_removed() -> Result<()> {
+    let bed = Bed::start()?;
+    let made: Value =
+        serde_json::from_str(&printed(&bed.server, &["key", "create", "--project", "other", "--json"])?)?;
+    let secret = made["secret"].as_str().context("no secret")?;
+    let id = made["id"].as_str().context("no id")?;
+    let with_key = |arguments: &[&str]| bed.server.devbox(arguments).env("DEVBOX_API_KEY", secret).output();
+    ensure!(with_key(&["ls"])?.status.success());
+    let list = printed(&bed.server, &["key", "ls", "--json"])?;
+    ensure!(list.contains(id) && !list.contains(secret), "{list}");
+    printed(&bed.server, &["key", "rm", id])?;
+    assert_eq!(with_key(&["ls"])?.status.code(), Some(77), "a removed key works on");
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! End-to-end suites: the real binary, real boxes, as root.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | `main_job` | a box is made, files go in, programs run, results come out |
+//! | `processes` | streams, exit codes, whole trees killed |
+//! | `bad_input` | what is wrong gets its own code |
+//! | `files` | full disks, clients that go away |
+//! | `life` | stop, start, kill, restart |
+//! | `isolation` | what a box cannot see or use up |
+//! | `takeover` | root of a box against its agent |
+//! | `leaks` | nothing is left after many boxes |
+//! | `command` | the command line |
+
+mod bad_input;
+mod command;
+mod files;
+mod isolation;
+mod leaks;
+mod life;
+mod main_job;
+mod processes;
+mod takeover;
