@@ -68,7 +68,7 @@ async fn a_client_that_goes_away_in_mid_upload_leaves_the_old_file() -> Result<(
 
 #[tokio::test]
 async fn what_is_larger_than_the_limit_is_413() -> Result<()> {
-    let options = ServerOptions::default().with_arguments(&["--max-file-bytes", "1000000"]);
+    let options = ServerOptions::default().with_arguments(&["--max-transfer", "1000000"]);
     let bed = Bed::start_with(options)?;
     let sandbox = bed.sandbox().await?;
     sandbox.write("file", Bytes::from(vec![1; 1_000_000])).await?;
