@@ -29,7 +29,10 @@ mod save;
 /// See `_native.pyi`.
 #[pyo3::pymodule]
 mod _native {
-    use devbox_types::ErrorCode;
+    use devbox_types::{BoxPath, ErrorCode};
+    use pyo3::PyResult;
+
+    use super::failure::Failure;
 
     #[pymodule_export]
     use super::client::Client;
@@ -47,5 +50,12 @@ mod _native {
     #[pyo3::pyfunction]
     fn error_codes() -> Vec<(&'static str, bool)> {
         ErrorCode::ALL.iter().map(|code| (code.as_str(), code.is_retryable())).collect()
+    }
+
+    /// Refuses what is no path inside a box.
+    #[pyo3::pyfunction]
+    fn check_path(path: &[u8]) -> PyResult<()> {
+        BoxPath::parse(path).map_err(Failure::from)?;
+        Ok(())
     }
 }

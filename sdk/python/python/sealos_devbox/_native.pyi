@@ -6,12 +6,27 @@ Paths are absolute and in bytes; users are written as the API does (empty: the b
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, TypedDict, final
+from pathlib import Path
+from typing import Literal, TypedDict, final, type_check_only
+
+__all__ = [
+    "VERSION",
+    "Client",
+    "Entry",
+    "EntryIterator",
+    "Guest",
+    "Process",
+    "check_path",
+    "error_codes",
+]
 
 VERSION: str
 
 def error_codes() -> list[tuple[str, bool]]:
     """Every error code of the API, and whether the same request may succeed later."""
+
+def check_path(path: bytes) -> None:
+    """Raises :class:`InvalidPath` or :class:`NameTooLong` if this is no path inside a box."""
 
 @final
 class Entry:
@@ -90,6 +105,7 @@ class EntryIterator(Iterator[Entry]):
     def __iter__(self) -> EntryIterator: ...
     def __next__(self) -> Entry: ...
 
+@type_check_only
 class WriteOptions(TypedDict):
     mode: int | None
     modified_ns: int | None
@@ -100,6 +116,7 @@ class WriteOptions(TypedDict):
     if_match: str | None
     if_absent: bool
 
+@type_check_only
 class Spec(TypedDict):
     argv: Sequence[str]
     env: Mapping[str, str]
@@ -135,12 +152,12 @@ class Guest:
     def read(self, path: bytes, user: str, offset: int, length: int | None) -> bytes: ...
     def download(self, path: bytes, user: str, to: str | os.PathLike[str]) -> Entry: ...
     def write(
-        self, path: bytes, user: str, source: bytes | os.PathLike[str] | Iterator[bytes], options: WriteOptions
+        self, path: bytes, user: str, source: bytes | Path | Iterator[bytes], options: WriteOptions
     ) -> Entry: ...
     def write_many(
         self,
         user: str,
-        parts: Sequence[tuple[bytes, bytes | os.PathLike[str], int | None, int | None]],
+        parts: Sequence[tuple[bytes, bytes | Path, int | None, int | None]],
         verify: bool,
     ) -> tuple[int, int]: ...
     def stat(self, path: bytes, user: str, follow: bool) -> Entry: ...

@@ -79,6 +79,7 @@ def extract(source: BinaryIO, directory: LocalPath, *, strip: str = "") -> Path:
     with zipfile.ZipFile(source) as archive:
         members = [(member, path) for member, path in _members(archive, strip) if path.parts]
         links = [(path, _checked_link(archive, member, path)) for member, path in members if _is_link(member)]
+        _check_nothing_is_behind(dict(links), [path for _, path in members])
         directories = [(member, path) for member, path in members if member.is_dir()]
         for _, path in directories:
             _make_directory(root, path)
@@ -122,6 +123,12 @@ def _checked_link(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: PureP
             hint="save the zip with `to=` and unpack it with a tool of your choice",
         )
     return text
+
+
+def _check_nothing_is_behind(links: dict[PurePosixPath, str], paths: list[PurePosixPath]) -> None:
+    for path in paths:
+        if any(parent in links for parent in path.parents):
+            raise PathEscapes("the archive has a name behind a symbolic link of its own", path=str(path))
 
 
 def _is_link(member: zipfile.ZipInfo) -> bool:

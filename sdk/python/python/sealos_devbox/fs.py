@@ -72,12 +72,9 @@ class FileSystem:
             "if_match": if_match,
             "if_absent": if_absent,
         }
-        source = uploads.content(data)
-        if source is None:
-            source_or_pieces: Any = uploads.streamed(data)
-        else:
-            source_or_pieces = source
-        return self._guest.write(self._resolve(path), user_to_wire(user), source_or_pieces, options)
+        whole = uploads.content(data)
+        source = uploads.streamed(data) if whole is None else whole
+        return self._guest.write(self._resolve(path), user_to_wire(user), source, options)
 
     @overload
     def read_file(
@@ -148,7 +145,13 @@ class FileSystem:
 
     # Many files.
 
-    def upload_files(self, files: uploads.Files, *, verify: bool = True, user: User = None) -> int:
+    @overload
+    def upload_files(self, files: uploads.FilesByPath, *, verify: bool = True, user: User = None) -> int: ...
+    @overload
+    def upload_files(self, files: uploads.FileList, *, verify: bool = True, user: User = None) -> int: ...
+    def upload_files(
+        self, files: uploads.FilesByPath | uploads.FileList, *, verify: bool = True, user: User = None
+    ) -> int:
         """Writes many files in one request: all of them or none. Returns how many.
 
         ``files`` are contents by path (text, bytes, or a ``pathlib.Path`` for a local file), or an iterable of

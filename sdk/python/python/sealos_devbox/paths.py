@@ -7,6 +7,7 @@ import os
 from pathlib import PurePath
 from typing import Union
 
+from . import _native
 from .errors import InvalidPath
 
 #: A path inside a box. Any name that Linux allows can be written: as ``bytes``, or as ``str`` with surrogate escapes.
@@ -30,6 +31,7 @@ def resolve(path: BoxPath, workdir: str) -> bytes:
 
 def to_json(path: bytes) -> str | dict[str, str]:
     """Writes a path as the API does in JSON: as text, or as base64 where it is not UTF-8."""
+    _native.check_path(path)
     try:
         return path.decode()
     except UnicodeDecodeError:

@@ -24,7 +24,7 @@ Buffer = Union[bytes, bytearray, memoryview]
 
 #: Content in memory (text is written as UTF-8), or a local file as a ``pathlib.Path``, whose permission bits and
 #: modification time come along unless they are given.
-Content = Union[str, Buffer, "os.PathLike[str]"]
+Content = Union[str, Buffer, Path]
 
 #: Content that may also come piece by piece: from an open file, or from an iterable of pieces.
 StreamedContent = Union[Content, Readable, Iterable[Union[str, bytes]]]
@@ -32,7 +32,8 @@ StreamedContent = Union[Content, Readable, Iterable[Union[str, bytes]]]
 #: How much of an open file is read at a time.
 CHUNK_SIZE = 1 << 20
 
-Part = tuple[bytes, Union[bytes, "os.PathLike[str]"], Union[int, None], Union[int, None]]
+#: Where a file goes, its content, permission bits, and modification time in nanoseconds.
+Part = tuple[bytes, Union[bytes, Path], Union[int, None], Union[int, None]]
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,14 @@ class FileUpload:
     mtime: float | None = None
 
 
-#: What ``upload_files`` takes: contents by path, or :class:`FileUpload` objects, or dictionaries of their fields.
-Files = Union[Mapping[Any, Content], Iterable[Union[FileUpload, Mapping[str, Any]]]]
+#: Contents by path. (Any path will do as a key; ``Mapping`` has no covariant keys to say so.)
+FilesByPath = Mapping[Any, Content]
+
+#: Files as objects, or as dictionaries of their fields.
+FileList = Iterable[Union[FileUpload, Mapping[str, Any]]]
 
 
-def parts_of(files: Files, workdir: str) -> list[Part]:
+def parts_of(files: FilesByPath | FileList, workdir: str) -> list[Part]:
     """Brings a batch into the one form that the native half takes."""
     if isinstance(files, Mapping):
         uploads = [FileUpload(path, data) for path, data in files.items()]
@@ -77,7 +81,7 @@ def _part(upload: FileUpload, workdir: str) -> Part:
     return resolve(upload.path, workdir), data, mode, modified_ns
 
 
-def content(data: object) -> bytes | os.PathLike[str] | None:
+def content(data: object) -> bytes | Path | None:
     """Returns content that is known as a whole; ``None`` if it comes piece by piece."""
     if isinstance(data, str):
         return data.encode()
@@ -85,8 +89,8 @@ def content(data: object) -> bytes | os.PathLike[str] | None:
         return data
     if isinstance(data, (bytearray, memoryview)):
         return bytes(data)
-    # Not every path object has to be a pathlib one, but a file object with a name is no path.
-    return data if isinstance(data, os.PathLike) else None
+    # Only a pathlib.Path: an Entry is a path-like object too, but one of the box.
+    return data if isinstance(data, Path) else None
 
 
 def streamed(data: object) -> Iterator[bytes]:
@@ -112,7 +116,7 @@ def _encoded(pieces: Iterator[Any], until_empty: bool) -> Iterator[bytes]:
 def attributes(data: object, mode: int | None, mtime: float | None) -> tuple[int | None, int | None]:
     """Returns mode and modification time in nanoseconds: as given, else those of a local file."""
     modified_ns = None if mtime is None else to_nanoseconds(mtime)
-    if isinstance(data, os.PathLike) and (mode is None or modified_ns is None):
+    if isinstance(data, Path) and (mode is None or modified_ns is None):
         found = os.stat(data)
         mode = stat.S_IMODE(found.st_mode) & 0o777 if mode is None else mode
         modified_ns = found.st_mtime_ns if modified_ns is None else modified_ns
