@@ -1,5 +1,211 @@
-//! stub
-use std::os::fd::OwnedFd;
+//! What a call over many names is about to do, written down first, so that the next start can undo or finish it.
+//!
+//! Lines of a checksum and a JSON record. Each is written before what it tells of is done, and tells how to undo it; so a
+//! torn last line is of something that was not done. After `Committed` there is only rubbish to remove.
+
+use std::os::fd::{AsFd, OwnedFd};
+
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::attributes::{Attributes, FileId};
+use crate::confine::open_listing;
+use crate::directory_table::{DirectoryNumber, DirectoryTable, Spot};
+use crate::reserved;
 use crate::root::Engine;
-pub(crate) fn recover(_engine: &Engine, _file: &OwnedFd) -> Result<(), Errno> { Ok(()) }
+use crate::state::MAX_JOURNAL_BYTES;
+use crate::tree::remove_tree;
+use crate::undo::Undo;
+
+/// The first bytes of a line's SHA-256, in hexadecimal.
+const CHECKSUM_LENGTH: usize = 16;
+/// Lines are gathered to this size where many are written at once.
+const BUFFER: usize = 64 << 10;
+
+/// One line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Record {
+    /// The next directory number. Names that begin with the prefix may be made in it, and are rubbish afterwards.
+    Directory {
+        #[serde(with = "bytes")]
+        path: Vec<u8>,
+        inode: u64,
+        #[serde(with = "bytes")]
+        prefix: Vec<u8>,
+    },
+    Undo(Undo),
+    Committed,
+}
+
+/// The journal of a call that is at work.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: OwnedFd,
+    pub(crate) name: String,
+    buffer: Vec<u8>,
+}
+
+impl Journal {
+    pub(crate) fn new(file: OwnedFd, name: String) -> Self {
+        Self { file, name, buffer: Vec::new() }
+    }
+
+    /// Adds a record; it counts once [`Self::flush`] returns.
+    pub(crate) fn add(&mut self, record: &Record) -> Result<(), Errno> {
+        let json = serde_json::to_vec(record).map_err(|_| Errno::INVAL)?;
+        self.buffer.extend_from_slice(&checksum(&json));
+        self.buffer.extend_from_slice(&json);
+        self.buffer.push(b'\n');
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Errno> {
+        let mut rest = &self.buffer[..];
+        while !rest.is_empty() {
+            match rustix::io::write(&self.file, rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), Errno> {
+        rustix::fs::fsync(&self.file)
+    }
+}
+
+/// Undoes what a dead engine's journal tells of, or, if it was committed, removes what it left.
+pub(crate) fn recover(engine: &Engine, file: &OwnedFd) -> Result<(), Errno> {
+    let mut table = DirectoryTable::default();
+    let mut undos = Vec::new();
+    let mut rubbish: Vec<(DirectoryNumber, Vec<u8>)> = Vec::new();
+    let mut committed = false;
+    for record in records(&read(file)?) {
+        match record {
+            Record::Directory { path, inode, prefix } => {
+                rubbish.push((rubbish.len(), prefix));
+                table.push_closed(path, FileId { device: 0, inode });
+            }
+            Record::Undo(undo) if undo.is_well_formed() => undos.push(undo),
+            Record::Undo(_) => {}
+            Record::Committed => committed = true,
+        }
+    }
+    if !committed {
+        for undo in undos.iter().rev() {
+            // What cannot be undone, because a process in the box took its place, stays as that process left it.
+            let _ = undo.run(engine, &mut table);
+        }
+    }
+    for (number, prefix) in rubbish {
+        if let Ok(directory) = table.get(number, engine.anchor()) {
+            sweep(&directory, &prefix)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the names in a directory that begin with a prefix, which must be a reserved one.
+fn sweep(directory: &OwnedFd, prefix: &[u8]) -> Result<(), Errno> {
+    if !reserved::is_reserved(prefix) || prefix == reserved::PREFIX {
+        return Ok(());
+    }
+    let listing = open_listing(directory.as_fd(), b".")?;
+    for entry in rustix::fs::Dir::new(listing)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name.starts_with(prefix) && name != reserved::STATE_DIRECTORY {
+            remove_tree(directory.as_fd(), name, &|| Ok::<(), Errno>(()))?;
+        }
+    }
+    Ok(())
+}
+
+fn read(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let length = Attributes::of(file.as_fd())?.size().min(MAX_JOURNAL_BYTES);
+    let mut bytes = vec![0; usize::try_from(length).map_err(|_| Errno::FBIG)?];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let offset = u64::try_from(filled).map_err(|_| Errno::FBIG)?;
+        match rustix::io::pread(file, &mut bytes[filled..], offset) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// The records of a journal up to the first line that is damaged or torn.
+fn records(bytes: &[u8]) -> impl Iterator<Item = Record> {
+    bytes.split_inclusive(|byte| *byte == b'\n').map_while(|line| {
+        let line = line.strip_suffix(b"\n")?;
+        let (sum, json) = line.split_at_checked(CHECKSUM_LENGTH)?;
+        if sum != checksum(json) {
+            return None;
+        }
+        serde_json::from_slice(json).ok()
+    })
+}
+
+fn checksum(json: &[u8]) -> [u8; CHECKSUM_LENGTH] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest = Sha256::digest(json);
+    let mut text = [0; CHECKSUM_LENGTH];
+    for (place, byte) in digest.iter().take(CHECKSUM_LENGTH / 2).enumerate() {
+        text[2 * place] = DIGITS[usize::from(byte >> 4)];
+        text[2 * place + 1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
+}
+
+/// Bytes as base64.
+pub(crate) mod bytes {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        BASE64.encode(bytes).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        BASE64.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Spot")]
+pub(crate) struct WrittenSpot {
+    pub(crate) directory: DirectoryNumber,
+    #[serde(with = "bytes")]
+    pub(crate) name: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(json: &[u8]) -> Vec<u8> {
+        [&checksum(json)[..], json, b"\n"].concat()
+    }
+
+    #[test]
+    fn a_journal_is_read_up_to_the_first_damaged_line() {
+        let good = line(b"\"Committed\"");
+        let mut damaged = good.clone();
+        damaged[3] ^= 1;
+        let torn = &good[..good.len() - 1];
+        assert_eq!(records(&[&good[..], &good, &damaged, &good].concat()).count(), 2);
+        assert_eq!(records(&[&good[..], torn].concat()).count(), 1);
+        assert_eq!(records(&line(b"{\"Unknown\":1}")).count(), 0);
+        assert_eq!(records(b"\n\n").count(), 0);
+    }
+}

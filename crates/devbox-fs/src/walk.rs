@@ -26,6 +26,7 @@ pub struct Walk {
     steps: Steps,
     ahead: VecDeque<Result<Entry, FsError>>,
     ended: bool,
+    listed: u64,
 }
 
 /// What was met on a walk.
@@ -60,7 +61,7 @@ impl View {
         self.need(Right::Read)?;
         let _acting = self.act()?;
         let steps = self.steps(request)?;
-        Ok(Walk { view: self.clone(), steps: steps.under(&request.path), ahead: VecDeque::new(), ended: false })
+        Ok(Walk { view: self.clone(), steps: steps.under(&request.path), ahead: VecDeque::new(), ended: false, listed: 0 })
     }
 
     pub(crate) fn steps(&self, request: &ListRequest) -> Result<Steps, FsError> {
@@ -165,12 +166,17 @@ impl Walk {
             match self.steps.next(&|_| true) {
                 None => self.ended = true,
                 Some(Err(errno)) => self.end_with(FsError::at("list", &BoxPath::root(), errno)),
-                Some(Ok(step)) => match entry_path(&step.relative) {
+                Some(Ok(step)) => match self.count().and_then(|()| entry_path(&step.relative)) {
                     Ok(path) => self.ahead.push_back(Ok(view.entry(path, &step.attributes, step.target))),
                     Err(error) => self.end_with(error),
                 },
             }
         }
+    }
+
+    fn count(&mut self) -> Result<(), FsError> {
+        self.listed += 1;
+        self.view.limits.check_entries(self.listed)
     }
 
     fn end_with(&mut self, error: FsError) {

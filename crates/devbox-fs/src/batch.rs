@@ -1,0 +1,250 @@
+//! Writing many files: all of them, or none.
+
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use devbox_types::file::{Durability, WriteRequest};
+use devbox_types::operation::{Operations, Report};
+use devbox_types::{BoxPath, Right};
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
+use crate::attributes::Attributes;
+use crate::directory_table::Spot;
+use crate::error::{At as _, FsError};
+use crate::publish::{exchange, sync_directory};
+use crate::stage::Draft;
+use crate::transaction::Transaction;
+use crate::undo::Undo;
+use crate::view::{Place, View};
+
+/// Files that are written together. Made by [`View::batch`].
+///
+/// For each file in turn: [`Batch::begin`], [`Batch::write`] as often as needed, [`Batch::finish`]. Then [`Batch::publish`].
+/// Dropping it before that leaves everything as it was; so does the death of the process, once the root is opened again.
+#[derive(Debug)]
+pub struct Batch {
+    view: View,
+    /// Taken by publishing.
+    transaction: Option<Transaction>,
+    current: Option<(Draft, Place, Target)>,
+    ready: Vec<Ready>,
+    taken: HashSet<(usize, Vec<u8>)>,
+    bytes: u64,
+    power: bool,
+}
+
+/// Where a file goes.
+#[derive(Debug)]
+struct Target {
+    spot: Spot,
+    staged: Vec<u8>,
+    seen: Option<Attributes>,
+}
+
+/// A file that is whole under a reserved name.
+#[derive(Debug)]
+struct Ready {
+    target: Target,
+    request: WriteRequest,
+    inode: u64,
+}
+
+impl View {
+    /// Begins a batch.
+    ///
+    /// # Errors
+    /// [`FsError::Forbidden`], or what keeps its journal from being made.
+    pub fn batch(&self) -> Result<Batch, FsError> {
+        self.need(Right::Write)?;
+        let transaction = Transaction::begin(Arc::clone(&self.engine)).at("begin a batch in", &BoxPath::root())?;
+        Ok(Batch {
+            view: self.clone(),
+            transaction: Some(transaction),
+            current: None,
+            ready: Vec::new(),
+            taken: HashSet::new(),
+            bytes: 0,
+            power: false,
+        })
+    }
+}
+
+impl Batch {
+    /// Begins the next file: checks its target and condition, makes missing parents if asked to.
+    ///
+    /// # Errors
+    /// As [`View::stage`]; [`FsError::Invalid`] for a path that the batch has already; [`FsError::TooManyEntries`]. The batch is
+    /// then to be dropped.
+    pub fn begin(&mut self, request: WriteRequest) -> Result<(), FsError> {
+        if self.current.is_some() {
+            return Err(FsError::Invalid { reason: "the file before this one is not finished" });
+        }
+        let most = u64::try_from(Operations::MAX).unwrap_or(u64::MAX).min(self.view.limits.entries);
+        let count = u64::try_from(self.ready.len()).unwrap_or(u64::MAX).saturating_add(1);
+        if count > most {
+            return Err(FsError::TooManyEntries { limit: most });
+        }
+        self.view.limits.check_time()?;
+        let view = self.view.clone();
+        let _acting = view.act()?;
+        let path = request.path.clone();
+        let (place, made) = view.target(&request)?;
+        let transaction = self.transaction.as_mut().ok_or(FsError::Invalid { reason: "the batch has ended" })?;
+        for directory in made {
+            let number = transaction.directory(directory.parent).at("remember", &path)?;
+            let at = Spot { directory: number, name: directory.name };
+            let undo = Undo::Remove { at, inode: directory.id.inode, tree: false };
+            transaction.plan(undo).at("remember", &path)?;
+        }
+        let seen = place.find().at("look at", &path)?;
+        view.check_existing(seen.as_ref(), &request)?;
+        let descriptor = place.directory.try_clone().map_err(|_| FsError::Exhausted)?;
+        let number = transaction.directory(descriptor).at("remember", &path)?;
+        transaction.flush().at("remember", &path)?;
+        if !self.taken.insert((number, place.name.clone())) {
+            return Err(FsError::Invalid { reason: "two files of the batch have the same path" });
+        }
+        let staged = transaction.reserve(number);
+        let limit = view.limits.bytes.saturating_sub(self.bytes);
+        self.power |= request.durability == Durability::Power;
+        let draft = Draft::create(&place.directory, staged.clone(), request, limit)?;
+        let spot = Spot { directory: number, name: place.name.clone() };
+        self.current = Some((draft, place, Target { spot, staged, seen }));
+        Ok(())
+    }
+
+    /// Appends bytes to the current file.
+    ///
+    /// # Errors
+    /// [`FsError::TooLarge`], which counts the whole batch, [`FsError::NoSpace`] and others.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<(), FsError> {
+        let (draft, ..) = self.current.as_mut().ok_or(FsError::Invalid { reason: "no file was begun" })?;
+        draft.write(chunk)
+    }
+
+    /// Ends the current file: checks its length and digest, and gives it its mode, owner and time.
+    ///
+    /// # Errors
+    /// [`FsError::ShortBody`], [`FsError::DigestMismatch`] and others. The batch is then to be dropped.
+    pub fn finish(&mut self) -> Result<(), FsError> {
+        let (mut draft, place, target) =
+            self.current.take().ok_or(FsError::Invalid { reason: "no file was begun" })?;
+        let _acting = self.view.act()?;
+        draft.complete()?;
+        draft.dress(&self.view, &place, target.seen.as_ref())?;
+        let inode = Attributes::of(draft.file.as_fd()).at("look at", &draft.request.path)?.id().inode;
+        self.bytes = self.bytes.saturating_add(draft.written);
+        self.ready.push(Ready { target, request: draft.request, inode });
+        Ok(())
+    }
+
+    /// Publishes all files, or none.
+    ///
+    /// All targets are checked first, with other API writers to these names waiting; what changed since it was looked at is
+    /// not overwritten. Processes in the box may see the publishing in progress.
+    ///
+    /// # Errors
+    /// [`FsError::PreconditionFailed`], [`FsError::Conflict`] with the paths, and others; nothing is changed then.
+    pub fn publish(mut self) -> Result<Report, FsError> {
+        if self.current.is_some() {
+            return Err(FsError::Invalid { reason: "the last file is not finished" });
+        }
+        let view = self.view.clone();
+        let _acting = view.act()?;
+        let mut transaction =
+            self.transaction.take().ok_or(FsError::Invalid { reason: "the batch has ended" })?;
+        let names = self.ready.iter().filter_map(|ready| {
+            let spot = &ready.target.spot;
+            Some((transaction.id(spot.directory)?, &spot.name[..]))
+        });
+        let _turn = view.engine.locks.lock_all(names);
+        self.check_all(&mut transaction)?;
+        for ready in &self.ready {
+            transaction.plan(ready.undo()).at("remember", &ready.request.path)?;
+        }
+        let here = BoxPath::root();
+        match self.power {
+            true => transaction.sync().at("sync the journal of", &here)?,
+            false => transaction.flush().at("write the journal of", &here)?,
+        }
+        for ready in &self.ready {
+            ready.publish(&mut transaction)?;
+        }
+        if self.power {
+            for number in transaction.directory_numbers() {
+                let directory = transaction.open(number).at("sync", &here)?;
+                sync_directory(directory.as_fd()).at("sync", &here)?;
+            }
+        }
+        transaction.commit(self.power).at("write the journal of", &here)?;
+        let entries = u64::try_from(self.ready.len()).unwrap_or(u64::MAX);
+        Ok(Report { entries, bytes: self.bytes, atomic: entries == 1 })
+    }
+
+    fn check_all(&self, transaction: &mut Transaction) -> Result<(), FsError> {
+        let mut conflicts = Vec::new();
+        for ready in &self.ready {
+            let path = &ready.request.path;
+            let directory = transaction.open(ready.target.spot.directory).at("reach", path)?;
+            let now = Attributes::find(directory.as_fd(), &ready.target.spot.name).at("look at", path)?;
+            self.view.check_existing(now.as_ref(), &ready.request)?;
+            let same = match (&now, &ready.target.seen) {
+                (None, None) => true,
+                (Some(now), Some(seen)) => now.id() == seen.id() && now.changed() == seen.changed(),
+                _ => false,
+            };
+            if !same {
+                conflicts.push(path.clone());
+            }
+        }
+        if conflicts.is_empty() { Ok(()) } else { Err(FsError::Conflict { paths: conflicts }) }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        // Its transaction takes back as the acting user what it did as the acting user.
+        let view = self.view.clone();
+        let _acting = view.act();
+        self.current = None;
+        self.transaction = None;
+    }
+}
+
+impl Ready {
+    fn undo(&self) -> Undo {
+        let (target, inode) = (self.target.spot.clone(), self.inode);
+        match self.target.seen {
+            None => Undo::Remove { at: target, inode, tree: false },
+            Some(_) => Undo::ExchangeBack { target, staged: self.target.staged.clone(), inode },
+        }
+    }
+
+    fn publish(&self, transaction: &mut Transaction) -> Result<(), FsError> {
+        let path = &self.request.path;
+        let Target { spot, staged, seen } = &self.target;
+        let directory = transaction.open(spot.directory).at("reach", path)?;
+        let directory = directory.as_fd();
+        let conflict = || FsError::Conflict { paths: vec![path.clone()] };
+        let Some(seen) = seen else {
+            return match rustix::fs::renameat_with(
+                directory,
+                &staged[..],
+                directory,
+                &spot.name[..],
+                RenameFlags::NOREPLACE,
+            ) {
+                Err(Errno::EXIST) => Err(conflict()),
+                result => result.at("publish", path),
+            };
+        };
+        match exchange(directory, staged, &spot.name) {
+            Err(Errno::NOENT) => return Err(conflict()),
+            result => result.at("publish", path)?,
+        }
+        let out = Attributes::at(directory, staged).at("look at", path)?;
+        if out.is_same_content(seen) { Ok(()) } else { Err(conflict()) }
+    }
+}

@@ -1,0 +1,136 @@
+//! A call over many names that takes full effect or none.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::attributes::FileId;
+use crate::directory_table::{DirectoryNumber, DirectoryTable, Spot};
+use crate::journal::{Journal, Record};
+use crate::reserved;
+use crate::root::Engine;
+use crate::tree::remove_tree;
+use crate::undo::Undo;
+
+/// Its steps so far, and how to take them back. Dropped without [`Self::commit`], it takes them back, as whoever the thread
+/// acts as; the owner of one sees to that.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    engine: Arc<Engine>,
+    table: DirectoryTable,
+    journal: Option<Journal>,
+    undos: Vec<Undo>,
+    /// Reserved names with what is to be removed in the end, whatever the end is.
+    rubbish: Vec<Spot>,
+    /// How every reserved name of this transaction begins.
+    prefix: Vec<u8>,
+    next_name: u64,
+}
+
+impl Transaction {
+    /// Begins one. Where the root has a state directory, a kill at any moment is repaired at the next start.
+    pub(crate) fn begin(engine: Arc<Engine>) -> Result<Self, Errno> {
+        let journal = match &engine.state {
+            Some(state) => {
+                let (file, name) = state.new_journal(&engine)?;
+                Some(Journal::new(file, name))
+            }
+            None => None,
+        };
+        let mut prefix = engine.names.fresh();
+        prefix.push(b'-');
+        let table = DirectoryTable::default();
+        Ok(Self { engine, table, journal, undos: Vec::new(), rubbish: Vec::new(), prefix, next_name: 0 })
+    }
+
+    /// Numbers a directory, remembering that reserved names will be made in it.
+    pub(crate) fn directory(&mut self, descriptor: OwnedFd) -> Result<DirectoryNumber, Errno> {
+        let engine = Arc::clone(&self.engine);
+        let path = |descriptor: &OwnedFd| {
+            engine.state.as_ref().and_then(|state| state.path_of(&engine, descriptor.as_fd()).ok())
+        };
+        let (number, is_new) = self.table.number(descriptor, path)?;
+        if is_new && let Some(journal) = &mut self.journal {
+            let path = self.table.path(number).ok_or(Errno::NOENT)?.to_vec();
+            let inode = self.table.id(number).ok_or(Errno::NOENT)?.inode;
+            journal.add(&Record::Directory { path, inode, prefix: self.prefix.clone() })?;
+            journal.flush()?;
+        }
+        Ok(number)
+    }
+
+    pub(crate) fn open(&mut self, number: DirectoryNumber) -> Result<Arc<OwnedFd>, Errno> {
+        self.table.get(number, self.engine.anchor())
+    }
+
+    /// A reserved name of this transaction, which is removed in the end.
+    pub(crate) fn reserve(&mut self, directory: DirectoryNumber) -> Vec<u8> {
+        let name = [&self.prefix[..], format!("{:x}", self.next_name).as_bytes()].concat();
+        self.next_name += 1;
+        self.rubbish.push(Spot { directory, name: name.clone() });
+        name
+    }
+
+    /// Says how to take back what the caller will do next. It counts once [`Self::flush`] returns.
+    pub(crate) fn plan(&mut self, undo: Undo) -> Result<(), Errno> {
+        if let Some(journal) = &mut self.journal {
+            journal.add(&Record::Undo(undo.clone()))?;
+        }
+        self.undos.push(undo);
+        Ok(())
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Errno> {
+        self.journal.as_mut().map_or(Ok(()), Journal::flush)
+    }
+
+    /// The same, safe against power loss.
+    pub(crate) fn sync(&mut self) -> Result<(), Errno> {
+        self.flush()?;
+        let (Some(journal), Some(state)) = (&self.journal, &self.engine.state) else { return Ok(()) };
+        journal.sync()?;
+        state.sync()
+    }
+
+    pub(crate) fn id(&self, number: DirectoryNumber) -> Option<FileId> {
+        self.table.id(number)
+    }
+
+    pub(crate) fn directory_numbers(&self) -> std::ops::Range<DirectoryNumber> {
+        0..self.table.len()
+    }
+
+    /// Ends it: what was done stays. From the moment that the record is written, a kill does not undo it.
+    pub(crate) fn commit(mut self, power: bool) -> Result<(), Errno> {
+        if let Some(journal) = &mut self.journal {
+            journal.add(&Record::Committed)?;
+            journal.flush()?;
+            if power {
+                journal.sync()?;
+            }
+        }
+        self.undos.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let mut clean = true;
+        for undo in std::mem::take(&mut self.undos).iter().rev() {
+            clean &= undo.run(&self.engine, &mut self.table).is_ok();
+        }
+        for spot in std::mem::take(&mut self.rubbish) {
+            let removed = self.open(spot.directory).and_then(|directory| {
+                debug_assert!(reserved::is_reserved(&spot.name));
+                Ok(remove_tree(directory.as_fd(), &spot.name, &|| Ok::<(), Errno>(()))?)
+            });
+            clean &= removed.is_ok();
+        }
+        // What could not be cleaned up now is tried again at the next start.
+        if let (Some(journal), Some(state), true) = (&self.journal, &self.engine.state, clean) {
+            let _ = state.remove_journal(&journal.name);
+        }
+    }
+}
