@@ -47,11 +47,13 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     report.add(of(&mut Floor::one_hop(&sockets, &ground.folder)?, plan, &on)?);
     report.add(of(&mut Floor::two_hops(&sockets, &ground.folder)?, plan, &on)?);
     report.add(of(&mut Echo::start(&sockets)?, plan, "none")?);
-    report.add(of(&mut guest::agent_alone(&options.agent()?, &sockets, &ground.folder)?, plan, &on)?);
-    let mut path = guest::WholePath::start(&options.devbox()?)?;
-    report.add(of(&mut path.subject()?, plan, "the box's root: overlay on the server's pool")?);
-    report.first_byte = Some(Times::of(path.first_bytes(plan.boxes)?));
-    path.stop()?;
+    if !options.floors {
+        report.add(of(&mut guest::agent_alone(&options.agent()?, &sockets, &ground.folder)?, plan, &on)?);
+        let mut path = guest::WholePath::start(&options.devbox()?)?;
+        report.add(of(&mut path.subject()?, plan, "the box's root: overlay on the server's pool")?);
+        report.first_byte = Some(Times::of(path.first_bytes(plan.boxes)?));
+        path.stop()?;
+    }
 
     report.print();
     if let Some(file) = &options.json {

@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// the whole path have then no floor of their own file system beside them.
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
+    /// Only the floors and the echo: what this machine can do, without us.
+    #[arg(long)]
+    pub(crate) floors: bool,
     /// Few rounds and small files: shows that it all works, measures nothing worth keeping.
     #[arg(long)]
     pub(crate) quick: bool,

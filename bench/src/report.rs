@@ -141,7 +141,7 @@ impl Report {
             format!("{:.0} µs", figures.read.p99_s * 1e6),
             speed(|figures| figures.up),
             speed(|figures| figures.down),
-            speed(|figures| figures.up_verified),
+            if figures.stores { speed(|figures| figures.up_verified) } else { "–".to_owned() },
             speed(|figures| figures.down_verified),
         );
     }
