@@ -10,9 +10,18 @@ use devbox_types::ErrorCode;
 use crate::command::{built, cargo, output, run};
 use crate::graph;
 
+/// Every generated file and what it is made by; first those that need no build.
+const FILES: &[(&str, fn() -> Result<String>)] = &[
+    (graph::FILE, graph::render),
+    ("docs/reference/errors.md", || Ok(errors())),
+    ("docs/reference/cli.md", command_line),
+    ("openapi/openapi.json", openapi),
+];
+
 /// Writes every generated file.
 pub(crate) fn write() -> Result<()> {
-    for (file, content) in all()? {
+    for (file, render) in FILES {
+        let content = render()?;
         if let Some(folder) = Path::new(file).parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -27,7 +36,7 @@ pub(crate) fn write() -> Result<()> {
 
 /// Fails if a generated file is not what the code says now.
 pub(crate) fn check() -> Result<()> {
-    all()?.into_iter().try_for_each(|(file, content)| compare(file, &content))
+    FILES.iter().try_for_each(|(file, render)| compare(file, &render()?))
 }
 
 /// Fails, and shows the first difference, if a file is not this.
@@ -46,22 +55,13 @@ pub(crate) fn compare(file: &str, wanted: &str) -> Result<()> {
     )
 }
 
-fn all() -> Result<Vec<(&'static str, String)>> {
-    build_command()?;
-    Ok(vec![
-        (graph::FILE, graph::render()?),
-        ("docs/reference/errors.md", errors()),
-        ("docs/reference/cli.md", command_line()?),
-        ("openapi/openapi.json", openapi()?),
-    ])
-}
-
 /// The `devbox` binary knows its own command line and the server's OpenAPI document.
 fn build_command() -> Result<()> {
     run(cargo().args(["build", "--quiet", "--workspace", "--all-targets", "--locked"]))
 }
 
 fn openapi() -> Result<String> {
+    build_command()?;
     let document = output(Command::new(built("devbox")).arg("openapi"))?;
     // Read and written again: the order of keys is then ours, whatever the generator's maps do.
     let document: serde_json::Value =
@@ -88,6 +88,7 @@ fn errors() -> String {
 }
 
 fn command_line() -> Result<String> {
+    build_command()?;
     let help = |words: &[&str]| -> Result<String> {
         let text = output(Command::new(built("devbox")).args(words).arg("--help").env_clear())?;
         let text = String::from_utf8(text).context("the help is not UTF-8")?;
