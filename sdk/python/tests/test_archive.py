@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
+import struct
 import zipfile
 from pathlib import Path
 
@@ -52,6 +54,21 @@ def test_modes_links_and_empty_directories_come_out(tmp_path: Path) -> None:
     assert stat.S_IMODE((root / "d/run").stat().st_mode) == 0o755, "set-uid is dropped"
     assert stat.S_IMODE((root / "d").stat().st_mode) == 0o750
     assert (root / "d/link").read_bytes() == b"#!/bin/sh\n" and (root / "empty").is_dir()
+
+
+def test_times_and_names_that_are_not_text_come_out(tmp_path: Path) -> None:
+    member = zipfile.ZipInfo("sch\u00f6n")
+    member.extra = struct.pack("<HHBi", 0x5455, 5, 1, 1_500_000_000)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(member, b"x")
+        archive.writestr("raw-??", b"y")
+    # A name without the UTF-8 flag is bytes, whatever they are.
+    raw = Archive(buffer.getvalue().replace(b"raw-??", b"raw-\xff\xfe"))
+    assert raw.names() == ["sch\u00f6n", "raw-\udcff\udcfe"] and raw.read("raw-\udcff\udcfe") == b"y"
+    root = raw.extract(tmp_path / "out")
+    assert (root / "sch\u00f6n").stat().st_mtime == 1_500_000_000
+    assert os.listdir(os.fsencode(root)).count(b"raw-\xff\xfe") == 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ LocalPath = Union[str, "os.PathLike[str]"]
 class Archive(bytes):
     """A zip, as the plain ``bytes`` that it is, with the few things that are usually done with one.
 
-    ``zipfile.ZipFile(io.BytesIO(archive))`` works too.
+    A name in it is the path in the box without the leading ``/``. ``zipfile.ZipFile(io.BytesIO(archive))`` works too.
     """
 
     __slots__ = ()
@@ -29,12 +30,15 @@ class Archive(bytes):
     def names(self) -> list[str]:
         """Returns the names in it; those of directories end in ``/``."""
         with self._open() as archive:
-            return archive.namelist()
+            return [_name(member) for member in archive.infolist()]
 
     def read(self, name: str) -> bytes:
         """Returns the content of one member. Its checksum is verified. ``KeyError`` if there is no such member."""
         with self._open() as archive:
-            return archive.read(name.lstrip("/"))
+            for member in archive.infolist():
+                if _name(member) == name.lstrip("/"):
+                    return archive.read(member)
+        raise KeyError(name)
 
     def save(self, path: LocalPath) -> Path:
         """Writes the zip to a local file, which appears whole or not at all."""
@@ -67,7 +71,7 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
 
 
 def extract(source: BinaryIO, directory: LocalPath, *, strip: str = "") -> Path:
-    """Unpacks a zip from a box below a local directory, with modes and symbolic links.
+    """Unpacks a zip from a box below a local directory, with modes, times and symbolic links.
 
     A box is not trusted: a name or link that leads out of the directory is refused with :class:`PathEscapes` before
     anything is written, nothing is written through a link, and set-uid bits are dropped. Existing files are replaced,
@@ -103,15 +107,23 @@ def _members(archive: zipfile.ZipFile, strip: str) -> Iterator[tuple[zipfile.Zip
 
 
 def _checked_path(member: zipfile.ZipInfo) -> PurePosixPath:
-    path = PurePosixPath(member.orig_filename)
-    reserved = os.name == "nt" and any(character in member.orig_filename for character in "\\:")
-    if path.is_absolute() or ".." in path.parts or "\0" in member.orig_filename or reserved:
-        raise PathEscapes("the archive has a name that leads out of it", path=member.orig_filename)
+    name = _name(member)
+    path = PurePosixPath(name)
+    reserved = os.name == "nt" and any(character in name for character in "\\:")
+    if path.is_absolute() or ".." in path.parts or "\0" in name or reserved:
+        raise PathEscapes("the archive has a name that leads out of it", path=name)
     return path
 
 
+def _name(member: zipfile.ZipInfo) -> str:
+    """The name as Python has file names; ``zipfile`` takes names without the UTF-8 flag for those of DOS."""
+    if member.flag_bits & 0x800:
+        return member.orig_filename
+    return member.orig_filename.encode("cp437").decode("utf-8", "surrogateescape")
+
+
 def _checked_link(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: PurePosixPath) -> str:
-    text = os.fsdecode(archive.read(member))
+    text = archive.read(member).decode("utf-8", "surrogateescape")
     target = PurePosixPath(text)
     climbs = next((place for place, part in enumerate(target.parts) if part != ".."), len(target.parts))
     # Climbing first is exact, as the link's own directory is a real one; climbing after a name could pass a link.
@@ -151,6 +163,8 @@ def _extract_file(archive: zipfile.ZipFile, member: zipfile.ZipInfo, root: Path,
     with replacing(target) as staged, archive.open(member) as content:
         shutil.copyfileobj(content, staged, 1 << 20)
     _apply_mode(target, member, 0o600)
+    if (modified := _modified(member)) is not None:
+        os.utime(target, (modified, modified))
 
 
 def _place_link(root: Path, path: PurePosixPath, text: str) -> None:
@@ -159,6 +173,17 @@ def _place_link(root: Path, path: PurePosixPath, text: str) -> None:
     if target.is_symlink() or target.exists():
         target.unlink()
     target.symlink_to(text)
+
+
+def _modified(member: zipfile.ZipInfo) -> int | None:
+    """The modification time in seconds, from Info-ZIP's extra field; what DOS has is in no known time zone."""
+    extra = member.extra
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == 0x5455 and len(field) >= 5 and field[0] & 1:
+            return int(struct.unpack_from("<i", field, 1)[0])
+    return None
 
 
 def _apply_mode(target: Path, member: zipfile.ZipInfo, at_least: int) -> None:

@@ -1,0 +1,96 @@
+"""Many files at once, in a real box."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sealos_devbox import DevboxError, FileUpload, IsADirectory, NotADirectory, NotFound, PathEscapes, Sandbox
+
+
+def test_a_batch_goes_and_comes_whole(sandbox: Sandbox, folder: str) -> None:
+    files = {f"{folder}/{number // 100}/{number}": os.urandom(number) for number in range(1000)}
+    assert sandbox.fs.upload_files(files) == 1000
+    archive = sandbox.fs.download_files([folder])
+    assert zipfile.ZipFile(io.BytesIO(archive)).testzip() is None
+    assert {path: archive.read(path) for path in files} == files
+
+
+def test_a_failed_batch_changes_nothing(sandbox: Sandbox, folder: str) -> None:
+    sandbox.fs.write_file(f"{folder}/a", "old")
+    sandbox.fs.make_dir(f"{folder}/d")
+    with pytest.raises(IsADirectory):
+        sandbox.fs.upload_files({f"{folder}/a": "new", f"{folder}/new/b": "new", f"{folder}/d": "no file"})
+    assert sandbox.fs.read_file(f"{folder}/a") == "old"
+    assert [entry.name for entry in sandbox.fs.list_dir(folder)] == ["a", "d"]
+
+
+def test_a_local_file_that_is_missing_ends_the_batch(sandbox: Sandbox, folder: str, tmp_path: Path) -> None:
+    files = [FileUpload(f"{folder}/a", "x"), FileUpload(f"{folder}/b", tmp_path / "missing", 0o600, 0)]
+    with pytest.raises(FileNotFoundError) as caught:
+        sandbox.fs.upload_files(files)
+    assert not isinstance(caught.value, DevboxError), "it is missing here, not in the box"
+    assert caught.value.filename == str(tmp_path / "missing")
+    assert sandbox.fs.list_dir(folder) == []
+
+
+def test_modes_and_local_files_come_along(sandbox: Sandbox, folder: str, tmp_path: Path) -> None:
+    local = tmp_path / "tool"
+    local.write_bytes(b"#!/bin/sh\necho runs\n" + b"#" * 2_000_000)
+    local.chmod(0o755)
+    sandbox.fs.upload_files([{"path": f"{folder}/tool", "data": local}, FileUpload(f"{folder}/m", b"x", mode=0o400)])
+    assert sandbox.run([f"{folder}/tool"], check=True).stdout == "runs\n"
+    assert sandbox.fs.stat(f"{folder}/m").mode == 0o400
+
+
+def test_names_that_are_not_text_survive_a_batch(sandbox: Sandbox, folder: str) -> None:
+    path = f"{folder}/".encode() + b"\xff%\n[id].tsx"
+    sandbox.fs.upload_files({path: b"x"})
+    assert sandbox.fs.read_file(path) == "x"
+
+
+def test_an_empty_batch_is_nothing(sandbox: Sandbox) -> None:
+    assert sandbox.fs.upload_files({}) == 0
+
+
+def test_a_zip_is_streamed_into_a_local_file(sandbox: Sandbox, folder: str, tmp_path: Path) -> None:
+    sandbox.fs.write_file(f"{folder}/a", "x" * 5_000_000)
+    target = sandbox.fs.download_files([f"{folder}/a"], to=tmp_path / "a.zip")
+    with zipfile.ZipFile(target) as archive:
+        assert archive.read(f"{folder}/a".lstrip("/")) == b"x" * 5_000_000
+    with pytest.raises(NotFound):
+        sandbox.fs.download_files([f"{folder}/a", f"{folder}/missing"], to=tmp_path / "b.zip")
+    assert os.listdir(tmp_path) == ["a.zip"]
+
+
+def test_a_directory_goes_and_comes_whole(sandbox: Sandbox, folder: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "d/empty").mkdir(parents=True)
+    (source / "d/run").write_text("#!/bin/sh\necho ran\n")
+    (source / "d/run").chmod(0o755)
+    (source / "d").chmod(0o750)
+    (source / "data").write_bytes(os.urandom(100_000))
+    (source / "link").symlink_to("d/run")
+    assert sandbox.fs.upload_dir(source, f"{folder}/tree") == 2
+    assert sandbox.run([f"{folder}/tree/link"], check=True).stdout == "ran\n"
+    assert sandbox.fs.upload_dir(source, f"{folder}/tree") == 2, "once more is fine"
+    back = sandbox.fs.download_dir(f"{folder}/tree", tmp_path / "back")
+    assert (back / "data").read_bytes() == (source / "data").read_bytes()
+    assert (back / "d/empty").is_dir() and os.readlink(back / "link") == "d/run"
+    assert (back / "d/run").stat().st_mode == (source / "d/run").stat().st_mode
+    assert (back / "d").stat().st_mode == (source / "d").stat().st_mode
+    with pytest.raises(NotADirectory):
+        sandbox.fs.download_dir(f"{folder}/tree/data", tmp_path / "file")
+
+
+def test_attack_a_box_that_plants_a_link_writes_nothing_here(
+    sandbox: Sandbox, folder: str, tmp_path: Path
+) -> None:
+    sandbox.run(["ln", "-s", "/etc", f"{folder}/out"], check=True)
+    with pytest.raises(PathEscapes):
+        sandbox.fs.download_dir(folder, tmp_path / "target")
+    assert list((tmp_path / "target").iterdir()) == []
