@@ -1,0 +1,55 @@
+//! Many files as one stream.
+
+use std::collections::BTreeMap;
+
+use devbox_types::ErrorCode;
+use devbox_types::archive::{ArchiveFormat, ArchiveRequest};
+
+use super::ground::{Ground, fails_with, noise};
+
+fn zip_of(ground: &Ground, names: &[&str]) -> ArchiveRequest {
+    let paths = names.iter().map(|name| ground.path(name).into()).collect();
+    ArchiveRequest { paths, format: ArchiveFormat::Zip }
+}
+
+pub(super) async fn a_tree_is_packed(ground: Ground) {
+    ground.mkdir("tree").await;
+    ground.mkdir("tree/below").await;
+    ground.write("tree/below/file", noise(100_000)).await;
+    ground.write("tree/empty", "").await;
+    ground.symlink("tree/link", "below/file").await;
+    ground.write("single", "content").await;
+    let body =
+        ground.guest.pack(&ground.grant, zip_of(&ground, &["tree", "single"])).await.expect("an archive");
+    let archive = body.collect(1 << 20).await.expect("the whole archive");
+    let found = central_directory(&archive);
+    for (name, size) in [("tree/below/file", 100_000), ("tree/empty", 0), ("single", 7)] {
+        let entry = found.iter().find(|(path, _)| path.ends_with(name));
+        assert_eq!(entry.map(|(_, size)| *size), Some(size), "{name} in {found:?}");
+    }
+    assert!(found.keys().any(|path| path.ends_with("tree/link")), "links are in it: {found:?}");
+}
+
+pub(super) async fn a_missing_path_is_not_found(ground: Ground) {
+    ground.write("single", "content").await;
+    let packed = ground.guest.pack(&ground.grant, zip_of(&ground, &["single", "missing"])).await;
+    fails_with(packed, ErrorCode::NotFound);
+}
+
+/// The names and sizes that a zip archive lists at its end (APPNOTE 6.3, sections 4.3.12 and 4.3.16).
+fn central_directory(archive: &[u8]) -> BTreeMap<String, u64> {
+    let short = |at: usize| usize::from(u16::from_le_bytes([archive[at], archive[at + 1]]));
+    let long = |at: usize| u32::from_le_bytes(archive[at..at + 4].try_into().expect("four bytes"));
+    let end =
+        archive.windows(4).rposition(|window| window == b"PK\x05\x06").expect("the end of the directory");
+    let mut found = BTreeMap::new();
+    let mut at = usize::try_from(long(end + 16)).expect("an offset");
+    for _ in 0..short(end + 10) {
+        assert_eq!(&archive[at..at + 4], b"PK\x01\x02", "a directory entry");
+        let (name, extra, comment) = (short(at + 28), short(at + 30), short(at + 32));
+        let path = String::from_utf8_lossy(&archive[at + 46..at + 46 + name]).into_owned();
+        found.insert(path, u64::from(long(at + 24)));
+        at += 46 + name + extra + comment;
+    }
+    found
+}

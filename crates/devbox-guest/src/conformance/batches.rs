@@ -1,0 +1,114 @@
+//! Many files at once: all, or none.
+
+use devbox_types::file::{Sha256Digest, WriteRequest};
+use devbox_types::operation::Report;
+use devbox_types::{EntryKind, ErrorCode, Problem, WriteCondition};
+use futures_util::stream::{self, StreamExt as _};
+
+use super::ground::{Ground, broken, chunked, fails_with, noise};
+use crate::body::Body;
+use crate::contract::UploadPart;
+
+type Part = Result<UploadPart, Problem>;
+
+fn part(ground: &Ground, name: &str, body: Body) -> UploadPart {
+    let request =
+        WriteRequest { make_parents: true, length: body.length(), ..WriteRequest::to(ground.path(name)) };
+    UploadPart { request, body }
+}
+
+fn file(ground: &Ground, name: &str) -> Part {
+    Ok(part(ground, name, Body::from_bytes(name.to_owned())))
+}
+
+async fn write(ground: &Ground, parts: Vec<Part>) -> Result<Report, Problem> {
+    ground.guest.write_many(&ground.grant, stream::iter(parts).boxed()).await
+}
+
+/// Checks that a batch which cannot succeed leaves what was there, and nothing else.
+async fn changes_nothing(ground: &Ground, bad: Part, code: ErrorCode) {
+    ground.write("old", "old content").await;
+    let parts =
+        vec![file(ground, "first"), file(ground, "old"), file(ground, "a/b/c"), bad, file(ground, "last")];
+    fails_with(write(ground, parts).await, code);
+    ground.holds(&["old"]).await;
+    assert_eq!(ground.read("old").await, "old content");
+}
+
+pub(super) async fn a_batch_is_written_whole(ground: Ground) {
+    ground.write("old", "old content").await;
+    let large = noise(300_000);
+    let mut moded = part(&ground, "script", Body::from_bytes("#!/bin/sh\n"));
+    moded.request.mode = Some(0o755);
+    let parts = vec![
+        file(&ground, "old"),
+        file(&ground, "a/b/c"),
+        Ok(part(&ground, "large", chunked(&large, 7000, false))),
+        Ok(moded),
+        Ok(part(&ground, "empty", Body::empty())),
+    ];
+    let report = write(&ground, parts).await.expect("a batch");
+    assert!(report.entries >= 5, "{report:?}");
+    assert_eq!(report.bytes, 3 + 5 + 300_000 + 10);
+    for name in ["old", "a/b/c"] {
+        assert_eq!(ground.read(name).await, name);
+    }
+    assert_eq!(ground.read("large").await, large);
+    assert_eq!(ground.read("empty").await, "");
+    assert_eq!(ground.stat("script").await.expect("an entry").mode, 0o755);
+    ground.holds(&["a", "empty", "large", "old", "script"]).await;
+}
+
+pub(super) async fn an_empty_batch_is_nothing(ground: Ground) {
+    let report = write(&ground, Vec::new()).await.expect("a batch");
+    assert_eq!((report.entries, report.bytes), (0, 0));
+    ground.holds(&[]).await;
+}
+
+pub(super) async fn a_large_batch_is_written(ground: Ground) {
+    let names: Vec<String> = (0..500).map(|number| format!("d{}/{number:03}", number % 7)).collect();
+    let parts = names.iter().map(|name| file(&ground, name)).collect();
+    write(&ground, parts).await.expect("a batch");
+    for name in names.iter().step_by(37) {
+        assert_eq!(ground.read(name).await, *name);
+    }
+    assert_eq!(ground.names().await.len(), 7);
+}
+
+pub(super) async fn a_failing_part_changes_nothing(ground: Ground) {
+    let problem = Problem::new(ErrorCode::InvalidRequest, "this part is no part");
+    ground.write("old", "old content").await;
+    let parts = vec![file(&ground, "first"), file(&ground, "old"), Err(problem)];
+    // A peer that hears of it only through the cut-off body calls it interrupted.
+    let problem = write(&ground, parts).await.expect_err("the batch fails");
+    assert!(matches!(problem.code, ErrorCode::InvalidRequest | ErrorCode::Interrupted), "{problem:?}");
+    ground.holds(&["old"]).await;
+    assert_eq!(ground.read("old").await, "old content");
+}
+
+pub(super) async fn a_wrong_digest_changes_nothing(ground: Ground) {
+    let mut bad = part(&ground, "bad", Body::from_bytes("x"));
+    bad.request.sha256 = Some(Sha256Digest([0; 32]));
+    changes_nothing(&ground, Ok(bad), ErrorCode::DigestMismatch).await;
+}
+
+pub(super) async fn an_impossible_target_changes_nothing(ground: Ground) {
+    let below_a_file = part(&ground, "old/below", Body::from_bytes("x"));
+    changes_nothing(&ground, Ok(below_a_file), ErrorCode::NotADirectory).await;
+    assert_eq!(ground.stat("old").await.expect("an entry").kind, EntryKind::File);
+}
+
+pub(super) async fn a_failed_condition_changes_nothing(ground: Ground) {
+    let mut bad = part(&ground, "old", Body::from_bytes("x"));
+    bad.request.condition = WriteCondition::Absent;
+    ground.write("old", "old content").await;
+    let parts = vec![file(&ground, "first"), Ok(bad), file(&ground, "last")];
+    let problem = write(&ground, parts).await.expect_err("the batch fails");
+    assert!(matches!(problem.code, ErrorCode::PreconditionFailed | ErrorCode::Conflict), "{problem:?}");
+    ground.holds(&["old"]).await;
+    assert_eq!(ground.read("old").await, "old content");
+}
+
+pub(super) async fn a_cut_off_body_changes_nothing(ground: Ground) {
+    changes_nothing(&ground, Ok(part(&ground, "bad", broken(b"some", None))), ErrorCode::Interrupted).await;
+}
