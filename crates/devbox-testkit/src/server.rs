@@ -21,9 +21,17 @@ pub struct ServerOptions {
     environment: Vec<(String, String)>,
     data_dir: Option<PathBuf>,
     binary: Option<PathBuf>,
+    tls: bool,
 }
 
 impl ServerOptions {
+    /// Serves TLS with this certificate and key.
+    #[must_use]
+    pub fn with_tls(mut self, certificate: &str, key: &str) -> Self {
+        self.tls = true;
+        self.with_arguments(&["--tls-cert", certificate, "--tls-key", key])
+    }
+
     /// Runs this binary instead of the one under test.
     #[must_use]
     pub fn with_binary(mut self, binary: &Path) -> Self {
@@ -137,7 +145,7 @@ impl LiveServer {
 
     fn wait_until_ready(&mut self) -> Result<()> {
         let start = Instant::now();
-        while !answers(self.address) {
+        while !answers(self.address, self.options.tls) {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
                 self.child = None;
                 bail!("the server ended at once: {status}\n{}", self.log());
@@ -152,7 +160,7 @@ impl LiveServer {
     /// Its address, for clients.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", if self.options.tls { "https" } else { "http" }, self.address)
     }
 
     /// Its address, for sockets.
@@ -265,7 +273,11 @@ pub fn send(pid: u32, signal: i32) -> Result<()> {
     Ok(())
 }
 
-fn answers(address: SocketAddr) -> bool {
+/// Whether it serves: answers that it is well, or behind TLS, accepts.
+fn answers(address: SocketAddr, tls: bool) -> bool {
+    if tls {
+        return TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
+    }
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -10,6 +10,7 @@
 //! | `isolation` | what a box cannot see or use up |
 //! | `takeover` | root of a box against its agent |
 //! | `leaks` | nothing is left after many boxes |
+//! | `server` | keys, audit, metrics, TLS |
 //! | `command` | the command line |
 
 mod bad_input;
@@ -20,4 +21,5 @@ mod leaks;
 mod life;
 mod main_job;
 mod processes;
+mod server;
 mod takeover;
