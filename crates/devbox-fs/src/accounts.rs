@@ -107,7 +107,8 @@ fn parse_user(line: &str) -> Option<Account> {
 mod tests {
     use super::*;
 
-    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n# note\nbroken:x\nuser:x:1000:1001::/home/user:/bin/bash\n\
+    const PASSWD: &[u8] =
+        b"root:x:0:0:root:/root:/bin/sh\n# note\nbroken:x\nuser:x:1000:1001::/home/user:/bin/bash\n\
         user:x:5:5::/:\nbig:x:4294967295:1::/:\nbad:x:-1:1::/:\n\xff:x:7:7::/:\n";
     const GROUP: &[u8] = b"root:x:0:\nstaff:x:50:user,ghost\nagain:x:50:user\nx:x:nine:user\nwheel:x:10:user";
 

@@ -100,7 +100,10 @@ impl Drop for Acting<'_> {
     }
 }
 
-#[expect(unsafe_code, reason = "rustix has no setfsuid; libc's is the bare system call, for this thread only")]
+#[expect(
+    unsafe_code,
+    reason = "rustix has no setfsuid; libc's is the bare system call, for this thread only"
+)]
 fn set_fs_uid(uid: u32) -> bool {
     // SAFETY: setfsuid takes a number and touches no memory. It cannot report failure, so the second call, whose
     // argument is no valid uid and changes nothing, reads the result back.
@@ -111,7 +114,10 @@ fn set_fs_uid(uid: u32) -> bool {
     Uid::from_raw(now.cast_unsigned()).as_raw() == uid
 }
 
-#[expect(unsafe_code, reason = "rustix has no setfsgid; libc's is the bare system call, for this thread only")]
+#[expect(
+    unsafe_code,
+    reason = "rustix has no setfsgid; libc's is the bare system call, for this thread only"
+)]
 fn set_fs_gid(gid: u32) -> bool {
     // SAFETY: as in `set_fs_uid`.
     let now = unsafe {

@@ -58,7 +58,8 @@ impl View {
     /// [`FsError::Forbidden`], or what keeps its journal from being made.
     pub fn batch(&self) -> Result<Batch, FsError> {
         self.need(Right::Write)?;
-        let transaction = Transaction::begin(Arc::clone(&self.engine)).at("begin a batch in", &BoxPath::root())?;
+        let transaction =
+            Transaction::begin(Arc::clone(&self.engine)).at("begin a batch in", &BoxPath::root())?;
         Ok(Batch {
             view: self.clone(),
             transaction: Some(transaction),
@@ -91,7 +92,8 @@ impl Batch {
         let _acting = view.act()?;
         let path = request.path.clone();
         let (place, made) = view.target(&request)?;
-        let transaction = self.transaction.as_mut().ok_or(FsError::Invalid { reason: "the batch has ended" })?;
+        let transaction =
+            self.transaction.as_mut().ok_or(FsError::Invalid { reason: "the batch has ended" })?;
         for directory in made {
             let number = transaction.directory(directory.parent).at("remember", &path)?;
             let at = Spot { directory: number, name: directory.name };

@@ -74,11 +74,7 @@ impl DirectoryTable {
     }
 
     /// The directory, opened again where it was closed; EAGAIN if another one is there by now.
-    pub(crate) fn get(
-        &mut self,
-        number: DirectoryNumber,
-        anchor: Anchor<'_>,
-    ) -> Result<Arc<OwnedFd>, Errno> {
+    pub(crate) fn get(&mut self, number: DirectoryNumber, anchor: Anchor<'_>) -> Result<Arc<OwnedFd>, Errno> {
         let directory = self.directories.get(number).ok_or(Errno::INVAL)?;
         if let Some(descriptor) = &directory.descriptor {
             return Ok(Arc::clone(descriptor));

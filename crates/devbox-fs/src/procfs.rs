@@ -2,10 +2,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::io::Errno;
-
-const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 /// The directory `/proc/self/fd`, opened once and known to be procfs, so that nothing can be mounted over it later.
 ///
@@ -19,9 +17,8 @@ impl OpenDescriptors {
     pub(crate) fn open() -> Self {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(CWD, "/proc/self/fd", flags, Mode::empty()).ok();
-        let is_procfs = |fd: &OwnedFd| {
-            rustix::fs::fstatfs(fd).is_ok_and(|fs| i64::try_from(fs.f_type) == Ok(PROC_SUPER_MAGIC))
-        };
+        let is_procfs =
+            |fd: &OwnedFd| rustix::fs::fstatfs(fd).is_ok_and(|system| system.f_type == PROC_SUPER_MAGIC);
         Self { directory: directory.filter(is_procfs) }
     }
 

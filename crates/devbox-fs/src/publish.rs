@@ -19,7 +19,9 @@ const MAX_RACES: usize = 64;
 
 /// How an attempt to publish ended.
 enum Attempt {
-    Done { created: bool },
+    Done {
+        created: bool,
+    },
     /// The target is not what it was when it was looked at; look again.
     Raced,
     /// A process in the box replaced what this call had just published.
@@ -144,10 +146,7 @@ impl Staged {
         let engine = &view.engine;
         let name = self.draft.name.clone().unwrap_or_else(|| engine.names.fresh());
         let directory = self.place.directory.as_fd();
-        let announced = match &engine.state {
-            Some(state) => Some(state.announce(engine, directory, &name)?),
-            None => None,
-        };
+        let announced = view.announce(&self.place, &name)?;
         if self.draft.name.is_none() {
             engine.descriptors.link(self.draft.file.as_fd(), directory, &name)?;
             self.draft.name = Some(name.clone());

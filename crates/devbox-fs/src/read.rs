@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use devbox_types::file::{ByteRange, FileHead, ReadRequest};
 use devbox_types::{BoxPath, EntryKind, Right};
-use rustix::fs::OFlags;
+use rustix::fs::{FsWord, OFlags};
 use rustix::io::Errno;
 
 use crate::attributes::Attributes;
@@ -17,16 +17,8 @@ const MAX_GENERATED_FILE: usize = 1 << 20;
 
 /// Magic numbers of file systems whose sizes say nothing about contents: proc, sysfs, cgroup, cgroup2, debugfs, tracefs,
 /// securityfs, configfs (linux/magic.h).
-const GENERATED_FILE_SYSTEMS: [i64; 8] = [
-    0x9fa0,
-    0x6265_6572,
-    0x27_e0eb,
-    0x6367_7270,
-    0x6462_6720,
-    0x7472_6163,
-    0x7363_6673,
-    0x6265_6570,
-];
+const GENERATED_FILE_SYSTEMS: [FsWord; 8] =
+    [0x9fa0, 0x6265_6572, 0x27_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0x6265_6570];
 
 /// The bytes of an open file that were asked for. It reads the version that was open at the start.
 #[derive(Debug)]
@@ -159,7 +151,7 @@ fn read_generated(
         return Ok(None);
     }
     let system = rustix::fs::fstatfs(file).at("read", path)?;
-    if !i64::try_from(system.f_type).is_ok_and(|magic| GENERATED_FILE_SYSTEMS.contains(&magic)) {
+    if !GENERATED_FILE_SYSTEMS.contains(&system.f_type) {
         return Ok(None);
     }
     let mut bytes = Vec::new();

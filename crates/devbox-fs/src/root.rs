@@ -158,7 +158,7 @@ impl Engine {
         Ok(Identity::new(account.uid, account.gid, &account.groups, own))
     }
 
-    fn account(&self, user: &ActingUser) -> Result<Account, FsError> {
+    pub(crate) fn account(&self, user: &ActingUser) -> Result<Account, FsError> {
         let wanted = if *user == ActingUser::Default { &self.default_user } else { user };
         let mut cache = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let accounts = cache.current(self);

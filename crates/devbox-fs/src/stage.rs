@@ -58,9 +58,9 @@ impl View {
         let _acting = self.act()?;
         let path = &request.path;
         let (place, mut made) = self.target(&request)?;
-        let draft = self.check_target(&place, &request).and_then(|()| {
-            Draft::open(&place, request.clone(), self.limits.bytes)
-        });
+        let draft = self
+            .check_target(&place, &request)
+            .and_then(|()| Draft::open(&place, request.clone(), self.limits.bytes));
         match draft {
             Ok(draft) => Ok(Staged { view: self.clone(), place, draft, made }),
             Err(error) => {
@@ -233,7 +233,12 @@ impl Draft {
     }
 
     /// Gives the file the mode, time and, of the file that it replaces, owner and extended attributes.
-    pub(crate) fn dress(&self, view: &View, place: &Place, existing: Option<&Attributes>) -> Result<(), FsError> {
+    pub(crate) fn dress(
+        &self,
+        view: &View,
+        place: &Place,
+        existing: Option<&Attributes>,
+    ) -> Result<(), FsError> {
         let path = &self.request.path;
         let kept = existing.filter(|existing| existing.is_file());
         if let Some(kept) = kept {

@@ -57,7 +57,9 @@ impl StateDirectory {
         let Ok(root_path) = engine.descriptors.whereabouts(engine.root.as_fd()) else { return Ok(None) };
         let (slots, slots_name) = match new_file(engine, &directory, SLOTS_NAME) {
             Ok(slots) => slots,
-            Err(Errno::ROFS | Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOSPC | Errno::DQUOT) => return Ok(None),
+            Err(Errno::ROFS | Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOSPC | Errno::DQUOT) => {
+                return Ok(None);
+            }
             Err(errno) => return Err(FsError::at("write to the state directory of", &here, errno)),
         };
         Ok(Some(Self { directory, root_path, slots, slots_name, free: Mutex::default() }))

@@ -136,10 +136,8 @@ impl Saved {
                 set_mode(mode)
             }
             Self::Times { accessed, modified } => {
-                let times = Timestamps {
-                    last_access: timespec(accessed),
-                    last_modification: timespec(modified),
-                };
+                let times =
+                    Timestamps { last_access: timespec(accessed), last_modification: timespec(modified) };
                 rustix::fs::utimensat(entry, "", &times, AtFlags::EMPTY_PATH)
             }
         }

@@ -13,6 +13,7 @@ use crate::confine::{Anchor, open_entry};
 use crate::error::{At as _, FsError};
 use crate::reserved;
 use crate::root::Engine;
+use crate::state::Announced;
 
 /// Linux's MAXSYMLINKS, for final links that a write follows.
 const MAX_LINKS: usize = 40;
@@ -76,8 +77,7 @@ impl View {
     pub(crate) fn enter(engine: Arc<Engine>, grant: &Grant) -> Result<Self, FsError> {
         reserved::check(&grant.root)?;
         let identity = engine.identity(&grant.user)?;
-        let deadline =
-            grant.deadline_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
+        let deadline = grant.deadline_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
         let limits = Limits {
             bytes: grant.max_bytes.unwrap_or(u64::MAX),
             entries: grant.max_entries.unwrap_or(u64::MAX),
@@ -188,6 +188,14 @@ impl View {
         let directory = self.anchor().open_directory(&directory_path);
         let directory = directory.map_err(|errno| FsError::resolving(path, errno))?;
         Ok(Place { directory, name, directory_path })
+    }
+
+    /// Remembers, for a call without a transaction, that a reserved name is to be removed if this process dies.
+    pub(crate) fn announce(&self, place: &Place, name: &[u8]) -> Result<Option<Announced<'_>>, Errno> {
+        match &self.engine.state {
+            Some(state) => state.announce(&self.engine, place.directory.as_fd(), name).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The entry at `path`, with the owner's name.

@@ -61,7 +61,13 @@ impl View {
         self.need(Right::Read)?;
         let _acting = self.act()?;
         let steps = self.steps(request)?;
-        Ok(Walk { view: self.clone(), steps: steps.under(&request.path), ahead: VecDeque::new(), ended: false, listed: 0 })
+        Ok(Walk {
+            view: self.clone(),
+            steps: steps.under(&request.path),
+            ahead: VecDeque::new(),
+            ended: false,
+            listed: 0,
+        })
     }
 
     pub(crate) fn steps(&self, request: &ListRequest) -> Result<Steps, FsError> {

@@ -14,11 +14,7 @@ const MAX_BYTES: usize = 64 << 10;
 ///
 /// `user.*`, ACLs and `security.*` labels, as far as the acting user may set them. Never `security.capability`, which the
 /// kernel takes from a file whose content changes, nor signatures over that content.
-pub(crate) fn keep(
-    descriptors: &OpenDescriptors,
-    from: BorrowedFd<'_>,
-    to: &OwnedFd,
-) -> Result<(), Errno> {
+pub(crate) fn keep(descriptors: &OpenDescriptors, from: BorrowedFd<'_>, to: &OwnedFd) -> Result<(), Errno> {
     let Ok(path) = descriptors.path_of(from) else { return Ok(()) };
     // Few files have any, so the common case is one call with a small buffer.
     let mut names = vec![0; 512];

@@ -1,0 +1,103 @@
+//! Copying what is in a file: shared where the file system can, holes kept, bytes never through this process unless they must.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+/// How much one copy call moves, so that deadlines are looked at in between.
+const STEP: u64 = 64 << 20;
+const BUFFER: usize = 128 << 10;
+
+/// Copies `size` bytes of `from` to the empty file `to`; returns how many of them are data.
+pub(crate) fn copy<E: From<Errno>>(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    size: u64,
+    proceed: &dyn Fn() -> Result<(), E>,
+) -> Result<(), E> {
+    if size == 0 {
+        // Files of /proc have no size, and those of an empty file are copied fast enough.
+        return copy_through(from, to, 0, u64::MAX, proceed);
+    }
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    let mut end = 0;
+    while end < size {
+        let start = match rustix::fs::seek(from, SeekFrom::Data(end)) {
+            Ok(start) => start,
+            // Nothing but a hole to the end.
+            Err(Errno::NXIO) => break,
+            Err(_) => end,
+        };
+        end = match rustix::fs::seek(from, SeekFrom::Hole(start)) {
+            Ok(end) if end > start => end,
+            _ => size,
+        };
+        copy_extent(from, to, start, end - start, proceed)?;
+    }
+    let length = size.max(rustix::fs::seek(to, SeekFrom::End(0))?);
+    rustix::fs::ftruncate(to, length)?;
+    Ok(())
+}
+
+fn copy_extent<E: From<Errno>>(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    start: u64,
+    length: u64,
+    proceed: &dyn Fn() -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut read, mut written) = (start, start);
+    let end = start.saturating_add(length);
+    while read < end {
+        proceed()?;
+        let step = usize::try_from((end - read).min(STEP)).unwrap_or(usize::MAX);
+        match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), step) {
+            // The file became shorter.
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                return copy_through(from, to, read, end - read, proceed);
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+fn copy_through<E: From<Errno>>(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    start: u64,
+    length: u64,
+    proceed: &dyn Fn() -> Result<(), E>,
+) -> Result<(), E> {
+    let mut buffer = vec![0; BUFFER];
+    let mut at = start;
+    let end = start.saturating_add(length);
+    while at < end {
+        proceed()?;
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(BUFFER);
+        let count = match rustix::io::pread(from.as_fd(), &mut buffer[..wanted], at) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
+        let mut chunk = &buffer[..count];
+        while !chunk.is_empty() {
+            match rustix::io::pwrite(to.as_fd(), chunk, at) {
+                Ok(0) => return Err(Errno::NOSPC.into()),
+                Ok(count) => {
+                    chunk = &chunk[count..];
+                    at += u64::try_from(count).unwrap_or(0);
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    Ok(())
+}
