@@ -1,0 +1,154 @@
+//! Bytes on their way in.
+
+use bytes::Bytes;
+use devbox_fs::{Batch, BoxRoot, FsError, Staged};
+use devbox_guest::Body;
+use devbox_guest::contract::UploadParts;
+use devbox_types::file::{WriteRequest, Written};
+use devbox_types::operation::Report;
+use devbox_types::{Grant, Problem};
+use futures_util::stream::StreamExt as _;
+
+use crate::deadline::Deadline;
+use crate::work::{CHUNK, EndsElsewhere, STEPS, begin_elsewhere, elsewhere, finished};
+
+/// Writes a small file here and now.
+pub(crate) fn write_now(
+    root: &BoxRoot,
+    grant: &Grant,
+    request: WriteRequest,
+    content: &[u8],
+) -> Result<Written, FsError> {
+    let mut staged = root.enter(grant)?.stage(request)?;
+    staged.write(content)?;
+    staged.publish()
+}
+
+/// Writes a file as its bytes come: while one piece is written, the next is received.
+pub(crate) async fn write_streamed(
+    root: BoxRoot,
+    grant: &Grant,
+    request: WriteRequest,
+    mut body: Body,
+) -> Result<Written, Problem> {
+    let (deadline, grant) = (Deadline::of(grant), grant.clone());
+    let mut writing = begin_elsewhere(move || Ok(EndsElsewhere::new(root.enter(&grant)?.stage(request)?)));
+    loop {
+        let piece = next_piece(&mut body, deadline).await;
+        // A target that may not be written is the better answer than a body that broke.
+        let mut staged: EndsElsewhere<Staged> = finished(writing).await?;
+        let piece = piece?;
+        if piece.is_empty() {
+            return elsewhere(move || in_hand(&mut staged)?.publish()).await;
+        }
+        writing = begin_elsewhere(move || {
+            let mut file = in_hand(&mut staged)?;
+            piece.iter().try_for_each(|chunk| file.write(chunk))?;
+            Ok(EndsElsewhere::new(file))
+        });
+    }
+}
+
+/// Gathers chunks until they are worth a hop; nothing at the end.
+async fn next_piece(body: &mut Body, deadline: Deadline) -> Result<Vec<Bytes>, Problem> {
+    let (mut piece, mut size) = (Vec::new(), 0);
+    while size < CHUNK {
+        match deadline.bound(body.next()).await? {
+            None => break,
+            Some(chunk) => {
+                let chunk = chunk?;
+                size += chunk.len();
+                if !chunk.is_empty() {
+                    piece.push(chunk);
+                }
+            }
+        }
+    }
+    Ok(piece)
+}
+
+/// What is done to a batch.
+enum Step {
+    Begin(WriteRequest),
+    Write(Bytes),
+    Finish,
+}
+
+/// Writes many files, all or none: steps are gathered until they are worth a hop.
+pub(crate) async fn write_batch(
+    root: BoxRoot,
+    grant: &Grant,
+    mut parts: UploadParts,
+) -> Result<Report, Problem> {
+    let (deadline, grant) = (Deadline::of(grant), grant.clone());
+    let batch = elsewhere(move || Ok(EndsElsewhere::new(root.enter(&grant)?.batch()?))).await?;
+    let mut upload = Upload { batch: Some(batch), steps: Vec::new(), bytes: 0 };
+    while let Some(part) = deadline.bound(parts.next()).await? {
+        let mut part = part?;
+        if part.request.length.is_none() {
+            part.request.length = part.body.length();
+        }
+        upload.add(Step::Begin(part.request)).await?;
+        while let Some(chunk) = deadline.bound(part.body.next()).await? {
+            upload.add(Step::Write(chunk?)).await?;
+        }
+        upload.add(Step::Finish).await?;
+    }
+    upload.publish().await
+}
+
+/// A batch, and the steps that wait for their hop.
+struct Upload {
+    batch: Option<EndsElsewhere<Batch>>,
+    steps: Vec<Step>,
+    bytes: usize,
+}
+
+impl Upload {
+    async fn add(&mut self, step: Step) -> Result<(), Problem> {
+        if let Step::Write(chunk) = &step {
+            self.bytes += chunk.len();
+        }
+        self.steps.push(step);
+        if self.steps.len() >= STEPS || self.bytes >= CHUNK {
+            self.take_steps().await?;
+        }
+        Ok(())
+    }
+
+    async fn take_steps(&mut self) -> Result<(), Problem> {
+        let steps = std::mem::take(&mut self.steps);
+        self.bytes = 0;
+        let Some(mut batch) = self.batch.take() else { return Ok(()) };
+        let batch = elsewhere(move || {
+            let mut files = in_hand(&mut batch)?;
+            steps.into_iter().try_for_each(|step| match step {
+                Step::Begin(request) => files.begin(request),
+                Step::Write(chunk) => files.write(&chunk),
+                Step::Finish => files.finish(),
+            })?;
+            Ok(EndsElsewhere::new(files))
+        });
+        self.batch = Some(batch.await?);
+        Ok(())
+    }
+
+    async fn publish(mut self) -> Result<Report, Problem> {
+        self.take_steps().await?;
+        let mut batch = self.batch.take();
+        elsewhere(move || match &mut batch {
+            Some(batch) => in_hand(batch)?.publish(),
+            None => Err(lost()),
+        })
+        .await
+    }
+}
+
+/// Takes what is worked on out of its wrapping. It is there: each hop puts it back, and one that failed ends the call.
+fn in_hand<T: Send + 'static>(wrapped: &mut EndsElsewhere<T>) -> Result<T, FsError> {
+    wrapped.take().ok_or_else(lost)
+}
+
+fn lost() -> FsError {
+    FsError::Invalid { reason: "the call has failed already" }
+}
