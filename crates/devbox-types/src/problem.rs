@@ -14,9 +14,7 @@ use crate::path::BoxPath;
 /// On the wire `application/problem+json` with `type`, `title`, `status`, `detail` (RFC 9457), and `code`, `path`,
 /// `hint`, `retryable`, `request_id` of our own. `type`, `title`, `status` follow from `code` and are ignored when read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(from = "Wire", into = "Wire")]
-#[cfg_attr(feature = "schema", schema(as = Problem))]
 pub struct Problem {
     /// The stable code.
     pub code: ErrorCode,
@@ -29,7 +27,6 @@ pub struct Problem {
     /// Whether the same request may succeed later.
     pub retryable: bool,
     /// The request in which it happened; filled in by the edge.
-    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub request_id: Option<RequestId>,
     /// The operations of a batch that conflict, where that is the problem.
     pub conflicts: Vec<String>,
@@ -99,28 +96,60 @@ impl From<crate::path::BoxPathError> for Problem {
     }
 }
 
-/// The fields as they are written.
+/// What went wrong: RFC 9457 problem details, with a stable code.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 struct Wire {
+    /// `urn:devbox:error:` and the code.
     #[serde(default, rename = "type")]
     kind: String,
+    /// What the code means, in a few words.
     #[serde(default)]
     title: String,
+    /// The HTTP status.
     #[serde(default)]
     status: u16,
+    /// What happened, for a person.
     #[serde(default)]
     detail: String,
+    /// The stable code, for programs.
     code: ErrorCode,
+    /// The path it is about, as a person reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     path: Option<String>,
+    /// What to do, as one imperative sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// Whether the same request may succeed later.
     #[serde(default)]
     retryable: bool,
+    /// The request in which it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     request_id: Option<RequestId>,
+    /// The operations of a batch that conflict, where that is the problem.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     conflicts: Vec<String>,
+}
+
+/// The schema is that of the wire form.
+#[cfg(feature = "schema")]
+mod schema {
+    use utoipa::openapi::{RefOr, Schema};
+
+    use super::{Problem, Wire};
+
+    impl utoipa::PartialSchema for Problem {
+        fn schema() -> RefOr<Schema> {
+            Wire::schema()
+        }
+    }
+
+    impl utoipa::ToSchema for Problem {
+        fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+            Wire::schemas(schemas);
+        }
+    }
 }
 
 impl From<Problem> for Wire {

@@ -1,0 +1,254 @@
+//! The guest routes as OpenAPI has them: what `devbox-router` serves below a box. Nothing calls these functions.
+#![expect(dead_code, reason = "utoipa describes functions, and these exist to be described")]
+
+use devbox_types::archive::ArchiveRequest;
+use devbox_types::file::Written;
+use devbox_types::operation::{Operations, Report};
+use devbox_types::process::{ProcessEventLine, ProcessList, ProcessRequest, SignalRequest};
+use devbox_types::{Entry, ListPage, Problem};
+
+/// The two forms of the answer.
+#[derive(utoipa::ToSchema)]
+#[serde(untagged)]
+enum EntryOrPage {
+    /// Without `depth`.
+    Entry(Entry),
+    /// With it.
+    Page(ListPage),
+}
+
+/// Read a file
+///
+/// The bytes are of the version that `ETag` names, whatever happens to the file meanwhile. `Devbox-Entry` is its metadata
+/// as compact JSON.
+#[utoipa::path(
+    get,
+    path = "/v1/devboxes/{id}/files/{path}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("path" = String, Path, description = "The path in the box, each name percent-encoded; a final symlink is followed"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
+        ("Range" = Option<String>, Header, description = "One range of bytes"),
+        ("If-Range" = Option<String>, Header, description = "Honour `Range` only for this version"),
+        ("If-None-Match" = Option<String>, Header, description = "Answer 304 for these versions")
+    ),
+    responses(
+        (status = 200, description = "The whole file", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 206, description = "The range", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 304, description = "Not modified"),
+        (status = 404, description = "`not_found`, `devbox_not_found`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`is_a_directory`, `not_a_regular_file`, `not_running`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 416, description = "`range_not_satisfiable`", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn read_file() {}
+
+/// Look at a file without reading it
+#[utoipa::path(
+    head,
+    path = "/v1/devboxes/{id}/files/{path}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("path" = String, Path, description = "The path in the box, each name percent-encoded"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number")
+    ),
+    responses(
+        (status = 200, description = "The headers of a read"),
+        (status = "default", description = "A problem, without its body")
+    )
+)]
+fn head_file() {}
+
+/// Create or replace a file
+///
+/// A reader sees the old bytes or the new. The answer means: stored, complete, and of the announced digest; a problem means
+/// that the old file is as it was.
+#[utoipa::path(
+    put,
+    path = "/v1/devboxes/{id}/files/{path}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("path" = String, Path, description = "The path in the box, each name percent-encoded"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
+        ("mode" = Option<String>, Query, description = "Permission bits in octal"),
+        ("mtime" = Option<String>, Query, description = "Modification time, RFC 3339"),
+        ("parents" = Option<bool>, Query, description = "Make missing directories on the way"),
+        ("nofollow" = Option<bool>, Query, description = "Replace a final symlink itself"),
+        ("sync" = Option<bool>, Query, description = "Safe against power loss before it answers"),
+        ("If-Match" = Option<String>, Header, description = "Only if the file is one of these versions; `*`: only if there is one"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none"),
+        ("Content-Digest" = Option<String>, Header, description = "`sha-256=:BASE64:` (RFC 9530), checked before the file is replaced"),
+        ("Repr-Digest" = Option<String>, Header, description = "The same, under its other name")
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "Replaced", body = Written),
+        (status = 201, description = "Created", body = Written),
+        (status = 412, description = "`precondition_failed`", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "`too_large`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`digest_mismatch`", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "`no_space`", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn write_file() {}
+
+/// Delete an entry
+#[utoipa::path(
+    delete,
+    path = "/v1/devboxes/{id}/files/{path}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("path" = String, Path, description = "The path in the box, each name percent-encoded; a final symlink is not followed"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
+        ("recursive" = Option<bool>, Query, description = "A directory with all it holds"),
+        ("missing_ok" = Option<bool>, Query, description = "Succeed if there is none")
+    ),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 409, description = "`directory_not_empty`", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn delete_file() {}
+
+/// Write many files, all or none
+///
+/// Each part's `name` is the absolute path, percent-encoded. A part may have `Devbox-Mode`, `Devbox-Modified` and
+/// `Content-Digest` headers. At most 10,000 parts.
+#[utoipa::path(
+    post,
+    path = "/v1/devboxes/{id}/files",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
+        ("parents" = Option<bool>, Query, description = "Make missing directories on the way")
+    ),
+    request_body(content = Object, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "All are written", body = Report),
+        (status = "default", description = "A problem: none is written", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn write_files() {}
+
+/// Look at an entry, or list a directory
+///
+/// Without `depth`: the entry itself. With it: a page of the directory in byte order, or with `Accept:
+/// application/x-ndjson` the whole as it is read, one entry a line.
+#[utoipa::path(
+    get,
+    path = "/v1/devboxes/{id}/entries/{path}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("path" = String, Path, description = "The path in the box, each name percent-encoded"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
+        ("follow" = Option<bool>, Query, description = "Look at what a final symlink points to"),
+        ("depth" = Option<u32>, Query, description = "1 to 64: list the directory so deep"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000 entries a page"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")
+    ),
+    responses(
+        (status = 200, description = "The entry; with `depth` a page, or lines of entries",
+            content((EntryOrPage = "application/json"), (Entry = "application/x-ndjson"))),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn look_at_entry() {}
+
+/// Change names and metadata
+///
+/// One or many of mkdir, move, copy, symlink, chmod, chown, utime, delete, in order. The first that fails ends the call, and
+/// those before it are undone.
+#[utoipa::path(
+    post,
+    path = "/v1/devboxes/{id}/entries",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number")
+    ),
+    request_body = Operations,
+    responses(
+        (status = 200, description = "All are done", body = Report),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn apply_operations() {}
+
+/// Download files and directories as one archive
+#[utoipa::path(
+    post,
+    path = "/v1/devboxes/{id}/archive",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number")
+    ),
+    request_body = ArchiveRequest,
+    responses(
+        (status = 200, description = "The archive, as it is made", body = Vec<u8>, content_type = "application/zip"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn pack_archive() {}
+
+/// Run a program
+///
+/// As JSON, the answer is one event a line, `exited` last. As `application/vnd.devbox.frames` both bodies are frames (type,
+/// big-endian length, payload) that stream at once; the first frame of the request is the JSON. When the client goes away, the
+/// whole process tree is killed.
+#[utoipa::path(
+    post,
+    path = "/v1/devboxes/{id}/processes",
+    tag = "processes",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("user" = Option<String>, Query, description = "Run as this user of the box, by name or number")
+    ),
+    request_body = ProcessRequest,
+    responses(
+        (status = 200, description = "Events as they come", body = ProcessEventLine, content_type = "application/x-ndjson"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn run_process() {}
+
+/// List the processes that were started through the API
+#[utoipa::path(
+    get,
+    path = "/v1/devboxes/{id}/processes",
+    tag = "processes",
+    params(("id" = String, Path, description = "Id or name of the box")),
+    responses(
+        (status = 200, description = "Those that run, oldest first", body = ProcessList),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn list_processes() {}
+
+/// Send a signal
+#[utoipa::path(
+    post,
+    path = "/v1/devboxes/{id}/processes/{process}/signal",
+    tag = "processes",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("process" = u64, Path, description = "The `id` of the process")
+    ),
+    request_body = SignalRequest,
+    responses(
+        (status = 204, description = "It is sent"),
+        (status = 404, description = "`process_not_found`", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn signal_process() {}
