@@ -1,0 +1,115 @@
+//! The spawner's main loop: one request after the other, and what ends meanwhile.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::boxes::Boxes;
+use super::channel;
+use super::protocol::{Answer, Call, Failure, Reply, Request};
+use crate::error::{Step, StepError};
+
+/// Where a reply goes, once there is one.
+pub(super) type Ticket = u64;
+
+/// Serves until the server has gone.
+pub(super) fn run(socket: BorrowedFd<'_>) -> Result<(), StepError> {
+    let Some(mut boxes) = greet(socket)? else { return Ok(()) };
+    loop {
+        if wait(socket, &boxes)? {
+            let Some((request, _)) = hear(socket)? else { break };
+            if matches!(request.call, Call::Shutdown) {
+                boxes.end_all()?;
+                return reply(socket, request.sequence, Ok(Answer::Done), &[]);
+            }
+            obey(socket, &mut boxes, request)?;
+        }
+        for (ticket, outcome) in boxes.collect() {
+            reply(socket, ticket, outcome, &[])?;
+        }
+    }
+    boxes.end_all()
+}
+
+/// Hears the first message and gets everything ready. `None` if the server went away or could not be served.
+fn greet(socket: BorrowedFd<'_>) -> Result<Option<Boxes>, StepError> {
+    let Some((Request { sequence, call: Call::Hello(settings) }, mut descriptors)) = hear(socket)? else {
+        return Ok(None);
+    };
+    let Some(agent) = descriptors.pop() else { return Ok(None) };
+    match Boxes::open(&settings, agent) {
+        Ok(boxes) => {
+            let ready = Answer::Ready(boxes.describe());
+            reply(socket, sequence, Ok(ready), &[boxes.sockets()])?;
+            Ok(Some(boxes))
+        }
+        Err(error) => {
+            reply(socket, sequence, Err(Failure::from(error)), &[])?;
+            Ok(None)
+        }
+    }
+}
+
+fn obey(socket: BorrowedFd<'_>, boxes: &mut Boxes, request: Request) -> Result<(), StepError> {
+    let Request { sequence, call } = request;
+    match call {
+        Call::List { after } => reply(socket, sequence, Ok(boxes.list(after.as_ref())), &[]),
+        Call::Create { id, spec } => started(socket, sequence, boxes.create(&id, spec)),
+        Call::Start { id } => started(socket, sequence, boxes.start(&id)),
+        Call::Confirm { id } => reply(socket, sequence, boxes.confirm(&id).map(|()| Answer::Done), &[]),
+        Call::Stop { id } => later(socket, sequence, boxes.stop(&id, sequence)),
+        Call::Delete { id } => later(socket, sequence, boxes.delete(&id, sequence)),
+        Call::Hello(_) | Call::Shutdown => {
+            let failure = Failure::Step { step: "hear that here".to_owned(), errno: libc::EPROTO };
+            reply(socket, sequence, Err(failure), &[])
+        }
+    }
+}
+
+fn started(
+    socket: BorrowedFd<'_>,
+    sequence: u64,
+    outcome: Result<OwnedFd, Failure>,
+) -> Result<(), StepError> {
+    match outcome {
+        Ok(pidfd) => reply(socket, sequence, Ok(Answer::Started), &[pidfd.as_fd()]),
+        Err(failure) => reply(socket, sequence, Err(failure), &[]),
+    }
+}
+
+/// Answers now, unless [`Boxes::collect`] will.
+fn later(socket: BorrowedFd<'_>, sequence: u64, outcome: Result<bool, Failure>) -> Result<(), StepError> {
+    match outcome {
+        Ok(true) => reply(socket, sequence, Ok(Answer::Done), &[]),
+        Ok(false) => Ok(()),
+        Err(failure) => reply(socket, sequence, Err(failure), &[]),
+    }
+}
+
+fn hear(socket: BorrowedFd<'_>) -> Result<Option<(Request, Vec<OwnedFd>)>, StepError> {
+    channel::receive(socket).step("understand the server")
+}
+
+/// Replies. A server that has gone meanwhile is noticed at the next message.
+fn reply(
+    socket: BorrowedFd<'_>,
+    sequence: u64,
+    outcome: Result<Answer, Failure>,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), StepError> {
+    match channel::send(socket, &Reply { sequence, outcome }, descriptors) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            Ok(())
+        }
+        sent => sent.step("answer the server"),
+    }
+}
+
+/// Waits for a request or for the end of a child; answers whether there is a request.
+fn wait(socket: BorrowedFd<'_>, boxes: &Boxes) -> Result<bool, StepError> {
+    let mut watched = vec![PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    watched.extend(boxes.children().map(|child| PollFd::from_borrowed_fd(child, PollFlags::IN)));
+    rustix::io::retry_on_intr(|| poll(&mut watched, None)).step("wait for the server")?;
+    Ok(!watched[0].revents().is_empty())
+}
