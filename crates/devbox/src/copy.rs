@@ -1,0 +1,62 @@
+//! `devbox cp`: what was typed becomes a plan, the plan becomes transfers.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`plan`] | which way, from where, under which name |
+//! | [`local_source`] | a tree here, read step by step |
+//! | [`upload`] | those steps as requests, many files in one |
+//! | [`download`] | a tree in a box, read directory by directory |
+//! | [`local_target`] | directories here that are written below, and nowhere else |
+//! | [`progress`] | how far it is |
+
+mod download;
+mod error;
+mod local_source;
+mod local_target;
+mod plan;
+mod progress;
+mod upload;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use crate::cli::CpArgs;
+use crate::commands::connect;
+
+pub(crate) use error::CopyError;
+use plan::{CopyPlan, plan};
+use progress::Progress;
+
+/// What a shell makes of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 128 + 2;
+
+/// Runs `devbox cp`.
+pub(crate) async fn cp(args: CpArgs) -> anyhow::Result<ExitCode> {
+    let copy_plan = plan(args.sources, args.destination)?;
+    let client = connect(&args.connection)?;
+    let sandbox = client.sandbox(copy_plan.reference()).await?.as_user(args.user.unwrap_or_default());
+    let progress = Progress::new(args.quiet);
+    let transfer = async {
+        match copy_plan {
+            CopyPlan::Upload { sources, to } => upload::upload(&sandbox, &sources, &to.path, &progress).await,
+            CopyPlan::Download { sources, to } => {
+                download::download(&sandbox, &sources, &to, &progress).await
+            }
+        }
+    };
+    // Ctrl-C drops the transfer, which removes what it has staged here; the box does the same on its side.
+    let outcome = tokio::select! {
+        outcome = transfer => outcome,
+        pressed = tokio::signal::ctrl_c() => {
+            pressed.context("watch for Ctrl-C")?;
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    progress.finish();
+    outcome?;
+    match progress.left_out() {
+        0 => Ok(ExitCode::SUCCESS),
+        count => Err(CopyError::LeftOut { count }.into()),
+    }
+}

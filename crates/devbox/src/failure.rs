@@ -1,0 +1,113 @@
+//! How an error is told, and which exit code it gives.
+//!
+//! Every error is told the same way, on standard error: `error: …`, `caused by: …`, an empty line, `hint: …`.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io;
+use std::process::ExitCode;
+
+use devbox_client::ClientError;
+use devbox_types::{Coded, ErrorCode, Problem};
+
+use crate::agent::NoAgent;
+use crate::copy::CopyError;
+use crate::reference::NotInBox;
+use crate::serve::ServeError;
+use crate::settings::SettingsError;
+
+/// What a shell makes of a program that SIGPIPE ended: nobody reads our output any more.
+const BROKEN_PIPE: u8 = 128 + 13;
+
+/// Tells an error and gives the exit code for it.
+pub(crate) fn tell(error: &anyhow::Error) -> ExitCode {
+    if is_broken_pipe(error) {
+        return ExitCode::from(BROKEN_PIPE);
+    }
+    eprint!("{}", render(error));
+    ExitCode::from(code(error).map_or(1, ErrorCode::exit_code))
+}
+
+/// Tells what clap has to say: help goes to standard output, a mistake to standard error.
+pub(crate) fn tell_usage(error: &clap::Error) -> ExitCode {
+    // If it cannot be printed there is nobody to read it.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(ErrorCode::InvalidRequest.exit_code()) } else { ExitCode::SUCCESS }
+}
+
+/// The code of an error: that of the outermost part that has one.
+pub(crate) fn code(error: &anyhow::Error) -> Option<ErrorCode> {
+    error.chain().find_map(coded).map(Coded::code)
+}
+
+/// An error as people read it.
+pub(crate) fn render(error: &anyhow::Error) -> String {
+    let mut text = format!("error: {}\n", line(error.as_ref()));
+    for cause in error.chain().skip(1) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "caused by: {}", line(cause));
+    }
+    if let Some(hint) = error.chain().find_map(hint) {
+        let _ = write!(text, "\nhint: {hint}\n");
+    }
+    text
+}
+
+/// One part of the chain; a problem names the path it is about, unless it has done so.
+fn line(part: &(dyn Error + 'static)) -> String {
+    let text = part.to_string();
+    match problem(part).and_then(|problem| problem.path.as_deref()) {
+        Some(path) if !text.contains(path) => format!("{text}: {path}"),
+        _ => text,
+    }
+}
+
+fn hint(part: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(hint) = coded(part).and_then(Coded::hint) {
+        return Some(with_key_place(part, hint));
+    }
+    let problem = problem(part)?;
+    match (&problem.request_id, problem.code) {
+        (_, ErrorCode::Unauthorized) => {
+            Some(with_key_place(part, "set DEVBOX_API_KEY to a key of this server".to_owned()))
+        }
+        (Some(id), ErrorCode::Internal) => Some(format!("look for request {id} in the log of the server")),
+        _ => None,
+    }
+}
+
+/// A hint about a missing or wrong key also says where the first one is: we do not go and fetch it.
+fn with_key_place(part: &(dyn Error + 'static), hint: String) -> String {
+    let unauthorized = problem(part).is_some_and(|problem| problem.code == ErrorCode::Unauthorized);
+    if unauthorized && !hint.contains("first.key") {
+        format!("{hint}; `devbox serve` leaves its first one in first.key in its data directory")
+    } else {
+        hint
+    }
+}
+
+fn problem<'e>(part: &'e (dyn Error + 'static)) -> Option<&'e Problem> {
+    match part.downcast_ref() {
+        Some(ClientError::Problem(problem)) => Some(problem),
+        _ => part.downcast_ref(),
+    }
+}
+
+/// The part as an error with a code, if it is one of those that end up here.
+fn coded<'e>(part: &'e (dyn Error + 'static)) -> Option<&'e dyn Coded> {
+    fn seen<'e, E: Coded + 'static>(part: &'e (dyn Error + 'static)) -> Option<&'e dyn Coded> {
+        part.downcast_ref::<E>().map(|error| error as &dyn Coded)
+    }
+    seen::<ClientError>(part)
+        .or_else(|| seen::<Problem>(part))
+        .or_else(|| seen::<SettingsError>(part))
+        .or_else(|| seen::<CopyError>(part))
+        .or_else(|| seen::<NoAgent>(part))
+        .or_else(|| seen::<NotInBox>(part))
+        .or_else(|| seen::<ServeError>(part))
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kinds = error.chain().filter_map(|part| part.downcast_ref::<crate::output::OutputError>());
+    kinds.map(|error| error.kind()).any(|kind| kind == io::ErrorKind::BrokenPipe)
+}
