@@ -31,7 +31,7 @@ enum PartSource {
 type Culprit = Arc<Mutex<Option<Failure>>>;
 
 /// Writes the files: all of them, or none.
-pub(crate) async fn upload(sandbox: Sandbox, parts: Vec<Part>, verify: bool) -> Result<Report, Failure> {
+pub(crate) async fn upload(sandbox: Arc<Sandbox>, parts: Vec<Part>, verify: bool) -> Result<Report, Failure> {
     let requests = parts.into_iter().map(Part::parse).collect::<Result<Vec<_>, Failure>>()?;
     let culprit = Culprit::default();
     let answer = sandbox.upload_parts(open_in_turn(requests, verify, Arc::clone(&culprit))).await;

@@ -81,7 +81,7 @@ impl From<Failure> for PyErr {
 /// Python makes `FileNotFoundError` and its like from the number.
 fn local_error(path: &Path, source: &io::Error) -> PyErr {
     match source.raw_os_error() {
-        Some(number) => PyOSError::new_err((number, io_text(source), path.to_owned())),
+        Some(number) => PyOSError::new_err((number, io_text(source), path.as_os_str().to_owned())),
         None => PyOSError::new_err(format!("{source}: {}", path.display())),
     }
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use devbox_client::Sandbox;
+use devbox_guest::Body;
 use devbox_types::devbox::Devbox;
 use devbox_types::etag::WriteCondition;
 use devbox_types::file::{ByteRange, Durability, ReadRequest, WriteRequest};
@@ -37,12 +39,15 @@ impl Guest {
     }
 
     /// The handle of this process on the box, acting as `user`.
-    fn act_as(&self, py: Python<'_>, user: &str) -> Result<Sandbox, Failure> {
+    fn act_as(&self, py: Python<'_>, user: &str) -> Result<Arc<Sandbox>, Failure> {
         let sandbox = self.sandbox.get(py, || self.connector.sandbox(py, &self.devbox).map(Arc::new))?;
+        if user.is_empty() {
+            return Ok(sandbox);
+        }
         let user: ActingUser = user.parse().map_err(|error: devbox_types::user::ActingUserError| {
             Problem::new(ErrorCode::InvalidRequest, format!("{user:?}: {error}"))
         })?;
-        Ok(sandbox.as_user(user))
+        Ok(Arc::new(sandbox.as_user(user)))
     }
 }
 
@@ -80,7 +85,7 @@ impl Guest {
         let request = ReadRequest { range: range(offset, length), ..ReadRequest::whole(path) };
         let read = async move {
             let content = sandbox.open_with(request).await?;
-            Ok(content.body.collect(usize::MAX).await?)
+            gather(content.body, content.head.length).await
         };
         let bytes = wait(py, read, None)?;
         Ok(PyBytes::new(py, &bytes))
@@ -166,7 +171,7 @@ impl Guest {
         paths: Vec<PyBackedBytes>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let sandbox = self.act_as(py, user)?;
-        let pack = async move { Ok(sandbox.download_files(&paths).await?.collect(usize::MAX).await?) };
+        let pack = async move { gather(sandbox.download_files(&paths).await?, 0).await };
         let bytes = wait(py, pack, None)?;
         Ok(PyBytes::new(py, &bytes))
     }
@@ -211,6 +216,21 @@ impl WriteOptions {
             ..WriteRequest::to(path)
         })
     }
+}
+
+/// Collects content into memory; `length` is how much was announced.
+async fn gather(mut body: Body, length: u64) -> Result<Bytes, Failure> {
+    /// Memory is asked for ahead up to this size; an announcement is not to be trusted with more.
+    const MAX_AHEAD: usize = 1 << 30;
+    let Some(first) = body.next().await.transpose()? else { return Ok(Bytes::new()) };
+    let Some(second) = body.next().await.transpose()? else { return Ok(first) };
+    let mut whole = Vec::with_capacity(usize::try_from(length).unwrap_or(MAX_AHEAD).min(MAX_AHEAD));
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&second);
+    while let Some(chunk) = body.next().await.transpose()? {
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.into())
 }
 
 fn range(offset: u64, length: Option<u64>) -> ByteRange {

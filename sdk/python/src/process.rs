@@ -1,7 +1,7 @@
 //! Running programs.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use devbox_client::{Command, Sandbox};
@@ -54,7 +54,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn spawn(py: Python<'_>, sandbox: Sandbox, spec: Spec) -> PyResult<Self> {
+    pub(crate) fn spawn(py: Python<'_>, sandbox: Arc<Sandbox>, spec: Spec) -> PyResult<Self> {
         let (sender, input) =
             if spec.interactive { interactive_input() } else { (None, stream::empty().boxed()) };
         let interactive = spec.interactive;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +32,7 @@ def sandbox(devbox: Devbox) -> Iterator[Sandbox]:
 @pytest.fixture
 def folder(sandbox: Sandbox, request: pytest.FixtureRequest) -> str:
     """A new, empty folder in the box, for one test."""
-    path = f"/workspace/{request.node.name}"
+    # The names of parametrised tests have any characters.
+    path = f"/workspace/{request.node.originalname}-{secrets.token_hex(3)}"
     sandbox.fs.make_dir(path, parents=False)
     return path
