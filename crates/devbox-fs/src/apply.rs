@@ -31,7 +31,8 @@ impl View {
     /// A single operation takes effect as one step of the kernel's wherever the file system allows; where it cannot (a
     /// directory from a lower overlay layer, another file system) the report says `atomic: false`. Of several, the first that
     /// fails ends the call, and those before it are undone in reverse: what was deleted or overwritten had only been moved to a
-    /// reserved name, modes, owners and times are set back. Only ctime tells. What a process in the box put in the way of an
+    /// reserved name, modes, owners and times are set back. Only ctime, and mtime of
+    /// directories, tell. What a process in the box put in the way of an
     /// undo stays. A kill undoes them at the next start.
     ///
     /// # Errors

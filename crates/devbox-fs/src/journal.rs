@@ -16,7 +16,7 @@ use crate::reserved;
 use crate::root::Engine;
 use crate::state::MAX_JOURNAL_BYTES;
 use crate::tree::remove_tree;
-use crate::undo::Undo;
+use crate::undo::{Undo, roll_back};
 
 /// The first bytes of a line's SHA-256, in hexadecimal.
 const CHECKSUM_LENGTH: usize = 16;
@@ -95,17 +95,16 @@ pub(crate) fn recover(engine: &Engine, file: &OwnedFd) -> Result<(), Errno> {
             Record::Committed => committed = true,
         }
     }
-    if !committed {
-        for undo in undos.iter().rev() {
-            // What cannot be undone, because a process in the box took its place, stays as that process left it.
-            let _ = undo.run(engine, &mut table);
-        }
+    if committed {
+        undos.clear();
     }
-    for (number, prefix) in rubbish {
-        if let Ok(directory) = table.get(number, engine.anchor()) {
-            sweep(&directory, &prefix)?;
-        }
-    }
+    // What cannot be undone, because a process in the box took its place, stays as that process left it.
+    roll_back(&undos, engine, &mut table, |table| {
+        rubbish.iter().fold(true, |clean, (number, prefix)| {
+            let swept = table.get(*number, engine.anchor()).and_then(|directory| sweep(&directory, prefix));
+            swept.is_ok() && clean
+        })
+    });
     Ok(())
 }
 

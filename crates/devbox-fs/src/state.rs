@@ -141,7 +141,10 @@ fn open_directory(engine: &Engine) -> Result<Option<OwnedFd>, Errno> {
     let root = engine.root.as_fd();
     match rustix::fs::mkdirat(root, STATE_DIRECTORY, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
-        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::NOSPC | Errno::DQUOT) => return Ok(None),
+        // ENOENT is what procfs and its kin say.
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::NOSPC | Errno::DQUOT | Errno::NOENT) => {
+            return Ok(None);
+        }
         Err(errno) => return Err(errno),
     }
     let directory = match open_listing(root, STATE_DIRECTORY) {

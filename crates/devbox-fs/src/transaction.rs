@@ -8,10 +8,9 @@ use rustix::io::Errno;
 use crate::attributes::FileId;
 use crate::directory_table::{DirectoryNumber, DirectoryTable, Spot};
 use crate::journal::{Journal, Record};
-use crate::reserved;
 use crate::root::Engine;
 use crate::tree::remove_tree;
-use crate::undo::Undo;
+use crate::undo::{Undo, roll_back};
 
 /// Its steps so far, and how to take them back. Dropped without [`Self::commit`], it takes them back, as whoever the thread
 /// acts as; the owner of one sees to that.
@@ -117,17 +116,17 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        let mut clean = true;
-        for undo in std::mem::take(&mut self.undos).iter().rev() {
-            clean &= undo.run(&self.engine, &mut self.table).is_ok();
-        }
-        for spot in std::mem::take(&mut self.rubbish) {
-            let removed = self.open(spot.directory).and_then(|directory| {
-                debug_assert!(reserved::is_reserved(&spot.name));
-                Ok(remove_tree(directory.as_fd(), &spot.name, &|| Ok::<(), Errno>(()))?)
-            });
-            clean &= removed.is_ok();
-        }
+        let undos = std::mem::take(&mut self.undos);
+        let rubbish = std::mem::take(&mut self.rubbish);
+        let engine = Arc::clone(&self.engine);
+        let clean = roll_back(&undos, &engine, &mut self.table, |table| {
+            rubbish.iter().fold(true, |clean, spot| {
+                let removed = table.get(spot.directory, engine.anchor()).and_then(|directory| {
+                    Ok(remove_tree(directory.as_fd(), &spot.name, &|| Ok::<(), Errno>(()))?)
+                });
+                removed.is_ok() && clean
+            })
+        });
         // What could not be cleaned up now is tried again at the next start.
         if let (Some(journal), Some(state), true) = (&self.journal, &self.engine.state, clean) {
             let _ = state.remove_journal(&journal.name);

@@ -71,6 +71,26 @@ pub(crate) enum Saved {
     },
 }
 
+/// Takes steps back, the last first. `sweep` removes the reserved names; what stood in their way, such as a directory that
+/// was not empty because of them, is tried once more after it. Returns whether all went well.
+///
+/// What cannot come back, because a process in the box took its place, is rubbish by then: that process's entry stays.
+pub(crate) fn roll_back(
+    undos: &[Undo],
+    engine: &Engine,
+    table: &mut DirectoryTable,
+    sweep: impl FnOnce(&mut DirectoryTable) -> bool,
+) -> bool {
+    let mut failed: Vec<&Undo> = Vec::new();
+    for undo in undos.iter().rev() {
+        if undo.run(engine, table).is_err() {
+            failed.push(undo);
+        }
+    }
+    let swept = sweep(table);
+    failed.iter().fold(swept, |clean, undo| undo.run(engine, table).is_ok() && clean)
+}
+
 impl Undo {
     /// Whether all its names are single names: a journal is read back as hostile input.
     pub(crate) fn is_well_formed(&self) -> bool {

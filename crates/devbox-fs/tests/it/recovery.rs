@@ -1,0 +1,152 @@
+//! An engine that died: simulated by leaking it, so that nothing is cleaned up, in a child process for its locks.
+
+use std::path::Path;
+use std::process::Command;
+
+use devbox_fs::{BoxRoot, RootOptions};
+use devbox_types::Grant;
+use devbox_types::file::WriteRequest;
+use devbox_types::operation::Operation;
+
+use crate::fixture::{everything, path};
+
+const ROOT: &str = "DEVBOX_FS_TEST_DYING_ROOT";
+const STEP: &str = "DEVBOX_FS_TEST_DYING_STEP";
+
+/// Runs a test of this binary in a process of its own, which is to die by SIGKILL.
+fn die(step: &str, root: &Path) {
+    let status = Command::new(std::env::current_exe().expect("this binary"))
+        .args(["--exact", "recovery::the_dying_child", "--nocapture"])
+        .env(ROOT, root)
+        .env(STEP, step)
+        .output()
+        .expect("the child")
+        .status;
+    use std::os::unix::process::ExitStatusExt as _;
+    assert_eq!(status.signal(), Some(9), "{step}: {status}");
+}
+
+/// Not a test by itself: what the child of the tests below does.
+#[test]
+fn the_dying_child() {
+    let (Some(root), Ok(step)) = (std::env::var_os(ROOT), std::env::var(STEP)) else { return };
+    let root = BoxRoot::open(Path::new(&root), RootOptions::default()).expect("a root");
+    let view = root.enter(&Grant::whole_box()).expect("a view");
+    let die = || rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    match step.as_str() {
+        "staged batch" => {
+            let mut batch = view.batch().expect("a batch");
+            for name in ["/a", "/new/b"] {
+                let request = WriteRequest { make_parents: true, ..WriteRequest::to(path(name)) };
+                batch.begin(request).expect("begun");
+                batch.write(b"new").expect("written");
+                batch.finish().expect("finished");
+            }
+            die().expect("killed");
+        }
+        _ => {
+            // Another thread kills the process at some moment of the work.
+            let micros = step.parse().expect("a number");
+            std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_micros(micros));
+                let _ =
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            });
+            let list: Vec<Operation> = (0..2000)
+                .flat_map(|number| {
+                    [
+                        Operation::Mkdir { path: path(&format!("/m{number}")), mode: None, parents: false },
+                        Operation::Copy {
+                            from: path("/a"),
+                            to: path(&format!("/m{number}/c")),
+                            recursive: false,
+                            overwrite: false,
+                        },
+                        Operation::Move {
+                            from: path(&format!("/m{number}/c")),
+                            to: path("/b"),
+                            overwrite: true,
+                        },
+                        Operation::Delete {
+                            path: path(&format!("/m{number}")),
+                            recursive: true,
+                            missing_ok: false,
+                        },
+                    ]
+                })
+                .collect();
+            loop {
+                view.apply(&list).expect("applied");
+            }
+        }
+    }
+}
+
+fn sample() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("a"), "old").expect("written");
+    std::fs::write(directory.path().join("b"), "before").expect("written");
+    directory
+}
+
+#[test]
+fn a_batch_whose_engine_died_before_publishing_leaves_nothing() {
+    let directory = sample();
+    let before = everything(directory.path());
+    die("staged batch", directory.path());
+    assert!(everything(directory.path()).len() > before.len(), "something to clean up");
+    let root = BoxRoot::open(directory.path(), RootOptions::default()).expect("a root");
+    assert_eq!(everything(directory.path()), before);
+    drop(root);
+    assert_eq!(std::fs::read_dir(directory.path().join(".~devbox-state")).expect("the state").count(), 0);
+}
+
+#[test]
+fn a_list_whose_engine_died_at_any_moment_is_all_or_nothing() {
+    for delay in [500, 1500, 3000, 5000, 8000, 13_000, 21_000, 34_000, 55_000, 89_000] {
+        let directory = sample();
+        die(&delay.to_string(), directory.path());
+        BoxRoot::open(directory.path(), RootOptions::default()).expect("a root");
+        let after = everything(directory.path());
+        let all = ["a old", "b old"];
+        let nothing = ["a old", "b before"];
+        assert!(after == all || after == nothing, "killed after {delay} µs: {after:?}");
+    }
+}
+
+#[test]
+fn the_journal_of_a_living_engine_is_left_alone() {
+    let directory = sample();
+    let root = BoxRoot::open(directory.path(), RootOptions::default()).expect("a root");
+    let view = root.enter(&Grant::whole_box()).expect("a view");
+    let mut batch = view.batch().expect("a batch");
+    batch.begin(WriteRequest::to(path("/a"))).expect("begun");
+    batch.write(b"new").expect("written");
+    BoxRoot::open(directory.path(), RootOptions::default()).expect("a second engine");
+    batch.finish().expect("finished");
+    batch.publish().expect("published");
+    assert_eq!(std::fs::read_to_string(directory.path().join("a")).expect("read"), "new");
+}
+
+#[test]
+fn a_hostile_journal_harms_nothing() {
+    let directory = sample();
+    drop(BoxRoot::open(directory.path(), RootOptions::default()).expect("a root"));
+    let state = directory.path().join(".~devbox-state");
+    let slot = |name: &[u8]| {
+        let mut record = 0_u16.to_le_bytes().to_vec();
+        record.extend_from_slice(&u16::try_from(name.len()).expect("small").to_le_bytes());
+        record.extend_from_slice(name);
+        record
+    };
+    for (number, name) in [&b"a"[..], b"../a", b".~devbox-x/../a", b""].into_iter().enumerate() {
+        std::fs::write(state.join(format!("slots-{number}")), slot(name)).expect("written");
+    }
+    std::fs::write(state.join("slots-long"), [0xff; 9000]).expect("written");
+    std::fs::write(state.join("journal-1"), b"not a line\n\0\0\0").expect("written");
+    std::os::unix::fs::symlink("/etc/passwd", state.join("journal-2")).expect("a link");
+    rustix::fs::mkfifoat(rustix::fs::CWD, state.join("slots-fifo"), rustix::fs::Mode::RWXU).expect("a FIFO");
+    let before = everything(directory.path());
+    BoxRoot::open(directory.path(), RootOptions::default()).expect("a root");
+    assert_eq!(everything(directory.path()), before);
+}
