@@ -33,7 +33,8 @@ def test_every_error_keeps_all_that_is_known(code: str) -> None:
     for error in (make(code), pickle.loads(pickle.dumps(make(code)))):
         assert (error.code, error.detail, error.path, error.hint) == (code, "it failed", "/a", "do this")
         assert (error.retryable, error.request_id, error.conflicts) == (True, "request-1", ("x",))
-        assert str(error) == "it failed: /a [x] (hint: do this)"
+        where = " (request request-1)" if isinstance(error, errors.ServerError) else ""
+        assert str(error) == "it failed: /a [x] (hint: do this)" + where
         if isinstance(error, OSError):
             assert error.filename == "/a" and error.errno == errors.CLASS_OF_CODE[code].default_errno
 

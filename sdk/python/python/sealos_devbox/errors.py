@@ -347,6 +347,9 @@ class ServerError(DevboxError):
 
     default_code = "internal"
 
+    def __str__(self) -> str:
+        return super().__str__() + (f" (request {self.request_id})" if self.request_id else "")
+
 
 class BadAgentAnswer(ServerError):
     """The agent of the box answered nonsense."""
