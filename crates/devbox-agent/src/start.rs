@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io;
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -75,6 +75,8 @@ pub fn run() -> Result<(), StartError> {
     };
     let workdir = BoxPath::parse(config.workdir.as_bytes()).map_err(StartError::BadWorkdir)?;
     let cgroups = config.payload_cgroups.iter().map(|descriptor| adopt(*descriptor));
+    // Who connects while the files are opened waits in the socket's backlog.
+    let door = Door::open(config.listen)?;
     let guest = LocalGuest::open(LocalGuestOptions {
         root: "/".into(),
         default_user: config.default_user,
@@ -83,7 +85,7 @@ pub fn run() -> Result<(), StartError> {
     })
     .map_err(StartError::Files)?;
     workdir::ensure(guest.root(), &workdir).map_err(StartError::Files)?;
-    runtime()?.block_on(serve(Arc::new(guest), config.listen, termination))
+    runtime()?.block_on(serve(Arc::new(guest), door, termination))
 }
 
 /// Takes the configuration out of the environment. There are no other threads yet.
@@ -120,7 +122,7 @@ fn runtime() -> Result<Runtime, StartError> {
 
 async fn serve(
     guest: Arc<LocalGuest>,
-    listen: AgentListen,
+    door: Door,
     termination: Option<Termination>,
 ) -> Result<(), StartError> {
     let engine = guest.engine().clone();
@@ -130,18 +132,28 @@ async fn serve(
     if is_init {
         tokio::spawn(engine.reap_orphans().map_err(failed("watch for ended children"))?);
     }
-    match listen {
-        AgentListen::Descriptor(descriptor) => {
-            let listener = listener_of(UnixListener::from(adopt(descriptor)?))?;
-            serve_connections(listener, router, stop).await;
-        }
-        AgentListen::Unix(path) => {
-            serve_connections(listener_of(bind(Path::new(&path))?)?, router, stop).await;
-        }
-        AgentListen::Stdio => serve_stdio(router, stop).await?,
+    match door {
+        Door::Socket(listener) => serve_connections(listener_of(listener)?, router, stop).await,
+        Door::Stdio => serve_stdio(router, stop).await,
     }
     engine.kill_all().await;
     Ok(())
+}
+
+/// Where calls come from.
+enum Door {
+    Socket(UnixListener),
+    Stdio,
+}
+
+impl Door {
+    fn open(listen: AgentListen) -> Result<Self, StartError> {
+        match listen {
+            AgentListen::Descriptor(descriptor) => Ok(Self::Socket(UnixListener::from(adopt(descriptor)?))),
+            AgentListen::Unix(path) => bind(Path::new(&path)).map(Self::Socket),
+            AgentListen::Stdio => Ok(Self::Stdio),
+        }
+    }
 }
 
 /// Ends when this is to stop: for PID 1 on SIGTERM from outside its namespace, else on SIGTERM or SIGINT.
@@ -188,15 +200,14 @@ fn listener_of(listener: UnixListener) -> Result<tokio::net::UnixListener, Start
 }
 
 /// Serves standard input and output: pipes where they are, else, say on a terminal, through blocking threads.
-async fn serve_stdio(router: axum::Router, stop: impl Future<Output = ()>) -> Result<(), StartError> {
-    let own = |descriptor: &dyn std::os::fd::AsFd| rustix::io::fcntl_dupfd_cloexec(descriptor.as_fd(), 3);
+async fn serve_stdio(router: axum::Router, stop: impl Future<Output = ()>) {
+    let own = |descriptor: &dyn AsFd| rustix::io::fcntl_dupfd_cloexec(descriptor.as_fd(), 3);
     let input = own(&io::stdin()).map_err(io::Error::from).and_then(pipe::Receiver::from_owned_fd);
     let output = own(&io::stdout()).map_err(io::Error::from).and_then(pipe::Sender::from_owned_fd);
     match (input, output) {
         (Ok(input), Ok(output)) => serve_stream(tokio::io::join(input, output), router, stop).await,
         _ => serve_stream(tokio::io::join(tokio::io::stdin(), tokio::io::stdout()), router, stop).await,
     }
-    Ok(())
 }
 
 /// Keeps the heap small: one arena for all threads, and freed chunks of file content kept for the next ones.

@@ -1,0 +1,7 @@
+//! The agent against the contract: as a value, over HTTP/1.1, and as the real binary over HTTP/2 on its standard streams.
+
+mod binary;
+mod conformance;
+mod pack;
+mod pid_one;
+mod support;
