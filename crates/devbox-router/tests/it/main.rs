@@ -1,0 +1,9 @@
+//! The router's public face: over a fake guest, and through the client.
+
+mod answers;
+mod batches;
+mod fake;
+mod liars;
+mod loopback;
+mod processes;
+mod serving;
