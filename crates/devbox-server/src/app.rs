@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use devbox_backend::Backend;
 use devbox_store::{KeyRecord, Store};
 use devbox_types::audit::{AuditRecord, AuditedOperation};
-use devbox_types::{BoxId, ErrorCode, RequestId, Timestamp};
+use devbox_types::{BoxId, RequestId, Timestamp};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -42,8 +42,7 @@ impl App {
         work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<T, Refusal> {
         let task = self.tasks.spawn(work);
-        task.await
-            .unwrap_or_else(|_| Err(Refusal::new(ErrorCode::Internal, "the work on this request failed")))
+        task.await.unwrap_or_else(|error| Err(Refusal::internal(error.to_string())))
     }
 }
 

@@ -7,9 +7,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::metrics::{Metrics, OpenRequest};
 
@@ -76,6 +78,23 @@ impl Body for Received {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// How much of a refused upload is read and thrown away, and for how long: a connection that is closed with unread bytes is
+/// reset, and its client may never see the answer.
+const LINGER_BYTES: usize = 32 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// Reads on what is left of a refused request, so that its sender gets to read the answer. HTTP/2 needs none of it.
+pub(crate) fn linger(request: Request<axum::body::Body>) {
+    let (version, body) = (request.version(), request.into_body());
+    if version < Version::HTTP_2 && !body.is_end_stream() {
+        let rest = Limited::new(body, LINGER_BYTES);
+        tokio::spawn(timeout(LINGER_TIME, async {
+            let mut rest = std::pin::pin!(rest);
+            while let Some(Ok(_)) = rest.frame().await {}
+        }));
     }
 }
 

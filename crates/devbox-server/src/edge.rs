@@ -19,8 +19,8 @@ use tower::Service as _;
 
 use crate::app::{Actor, App};
 use crate::auth::{authenticate, find_box, rights_of};
-use crate::body::{Received, Sent};
-use crate::guard::{explain, guarded};
+use crate::body::{Received, Sent, linger};
+use crate::guard::guarded;
 use crate::metrics::{Metrics, OpenRequest, RouteLabels};
 use crate::refusal::{Refusal, complete_headers};
 use crate::request_id::X_REQUEST_ID;
@@ -79,32 +79,28 @@ impl Edge {
             Place::Control(_) => infallible(self.control.clone().call(request).await),
             Place::Guest { reference, rest, .. } => {
                 let (reference, rest) = (reference.to_owned(), rest.to_owned());
-                match self.admit(request, &reference, &rest, request_id).await {
-                    Ok(request) => infallible(self.guest.clone().call(request).await),
-                    Err(refusal) => refusal.into_response(),
+                let mut request = request;
+                match self.admit(&mut request, &reference, &rest, request_id) {
+                    Ok(()) => infallible(self.guest.clone().call(request).await),
+                    Err(refusal) => {
+                        linger(request);
+                        refusal.into_response()
+                    }
                 }
             }
         }
     }
 
     /// Prepares a request for the guest router: whose it is, which box it means, through which guards it gets there.
-    async fn admit(
+    fn admit(
         &self,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
         reference: &str,
         rest: &str,
         request_id: &RequestId,
-    ) -> Result<Request<Body>, Refusal> {
+    ) -> Result<(), Refusal> {
         let key = authenticate(&self.app.store, request.headers())?;
         let record = find_box(&self.app.store, &key, reference)?;
-        let patience = self.app.config.timeouts.agent_answer;
-        let guest = match self.app.guests.reach(&*self.app.backend, &record.id, patience).await {
-            Ok(guest) => guest,
-            Err(refusal) if refusal.code() == ErrorCode::AgentUnreachable => {
-                return Err(Refusal::passing(explain(&self.app, &record.id, refusal.into_problem()).await));
-            }
-            Err(refusal) => return Err(refusal),
-        };
         let grant = Grant {
             rights: rights_of(key.role),
             max_bytes: Some(self.app.config.limits.max_transfer_bytes),
@@ -115,8 +111,8 @@ impl Edge {
         *request.uri_mut() = below(request.uri(), rest)?;
         request.headers_mut().remove(DEVBOX_GRANT);
         request.extensions_mut().insert(grant);
-        request.extensions_mut().insert(GuestHandle(guarded(&self.app, actor, record, guest)));
-        Ok(request)
+        request.extensions_mut().insert(GuestHandle(guarded(&self.app, actor, record)));
+        Ok(())
     }
 }
 

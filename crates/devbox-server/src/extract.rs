@@ -35,6 +35,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             }
         })?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // serde would take an array for the fields in their order.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(invalid("the body is not a JSON object"));
+        }
         let parsed = serde_json::from_slice(text);
         parsed.map(Self).map_err(|error| invalid(format!("the body is not what this call takes: {error}")))
     }

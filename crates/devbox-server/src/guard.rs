@@ -15,7 +15,6 @@ use devbox_guest::Guest;
 use devbox_store::BoxRecord;
 
 use self::attended::Attended;
-pub(crate) use self::attended::explain;
 use self::audited::Audited;
 use self::limited::Limited;
 pub(crate) use self::limited::Transfers;
@@ -24,13 +23,8 @@ use crate::app::{Actor, App};
 use crate::auth::rights_of;
 
 /// The guest of a box, with every guard that a call of this actor has to pass.
-pub(crate) fn guarded(
-    app: &Arc<App>,
-    actor: Actor,
-    record: Arc<BoxRecord>,
-    guest: Arc<dyn Guest>,
-) -> Arc<dyn Guest> {
-    let attended = Attended::new(Arc::clone(app), record.id.clone(), guest);
+pub(crate) fn guarded(app: &Arc<App>, actor: Actor, record: Arc<BoxRecord>) -> Arc<dyn Guest> {
+    let attended = Attended::new(Arc::clone(app), record.id.clone());
     let scoped = Scoped::new(attended, rights_of(actor.key.role));
     let slots = app.transfers.of(&actor.key.id);
     let limited = Limited::new(scoped, app.config.limits.max_transfer_bytes, slots);

@@ -132,7 +132,7 @@ impl Store {
             return Err(StoreError::NameTaken { name: name.clone() });
         }
         let record = Arc::new(BoxRecord { ready: false, ..record });
-        insert(&mut writer, &record, creation).await.map_err(statement("record a box"))?;
+        insert(&mut writer, &record, creation, self.now()).await.map_err(statement("record a box"))?;
         self.directory().insert_box(Arc::clone(&record));
         Ok(Reservation::Made(record))
     }
@@ -215,6 +215,7 @@ async fn insert(
     writer: &mut SqliteConnection,
     record: &BoxRecord,
     creation: Option<&Creation>,
+    now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::query(
@@ -238,7 +239,7 @@ async fn insert(
             .bind(&creation.key)
             .bind(&creation.request[..])
             .bind(record.id.as_str())
-            .bind(record.created.nanoseconds())
+            .bind(now.nanoseconds())
             .execute(&mut *transaction)
             .await?;
     }

@@ -14,7 +14,7 @@ use devbox_types::archive::ArchiveRequest;
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{
-    ExitStatus, ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest,
+    ExitStatus, ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource,
 };
 use devbox_types::{
     BoxPath, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp,
@@ -24,8 +24,9 @@ use futures_util::{StreamExt as _, stream};
 
 /// A guest whose files are entries of a map: flat, so a directory is there when a file is below it.
 ///
-/// It reads, writes, lists and deletes files, and knows three programs: `cat` (standard input to standard output), `exit`
-/// (with the code that is its argument) and `sleep` (until it is killed). All else is `unsupported`.
+/// It reads, writes, lists and deletes files, and knows four programs: `cat` (standard input to standard output), `exit`
+/// (with the code that is its argument), `sleep` (until it is killed) and `panic` (the engine, not the program). All else is
+/// `unsupported`.
 #[derive(Debug, Default)]
 pub struct MemoryGuest {
     files: Mutex<BTreeMap<Vec<u8>, File>>,
@@ -220,13 +221,19 @@ impl Processes for MemoryGuest {
                     ProcessInput::Stdin(bytes) => Some(Ok(ProcessEvent::Stdout(bytes))),
                     ProcessInput::EndOfStdin | ProcessInput::Signal(_) => None,
                 });
-                Ok(begin.chain(output).chain(stream::iter([exited(0)])).boxed())
+                let text = match request.stdin {
+                    StdinSource::Text(text) => Some(Ok(ProcessEvent::Stdout(Bytes::from(text)))),
+                    StdinSource::Null | StdinSource::Frames => None,
+                };
+                let end = stream::iter([exited(0)]);
+                Ok(begin.chain(stream::iter(text)).chain(output).chain(end).boxed())
             }
             (Some("exit"), Some(code)) => {
                 let code = code.parse().map_err(|_| unsupported("exit with that"))?;
                 Ok(begin.chain(stream::iter([exited(code)])).boxed())
             }
             (Some("sleep"), None) => Ok(begin.chain(stream::pending()).boxed()),
+            (Some("panic"), None) => panic!("the engine has a bug"),
             _ => Err(Problem::new(ErrorCode::NotFound, "no such program")),
         }
     }

@@ -15,18 +15,25 @@ use devbox_types::{BoxId, BoxPath, Entry, ErrorCode, Grant, ListPage, ListReques
 use tokio::time::timeout;
 
 use crate::app::App;
+use crate::refusal::Refusal;
 
 /// Waits for the agent only so long, and asks the backend what became of the box when the agent does not answer: the
 /// caller hears that the box does not run, and how to start it, rather than that something is unreachable.
 pub(crate) struct Attended {
     app: Arc<App>,
     id: BoxId,
-    guest: Arc<dyn Guest>,
 }
 
 impl Attended {
-    pub(crate) fn new(app: Arc<App>, id: BoxId, guest: Arc<dyn Guest>) -> Self {
-        Self { app, id, guest }
+    pub(crate) fn new(app: Arc<App>, id: BoxId) -> Self {
+        Self { app, id }
+    }
+
+    /// The client of the box's agent.
+    async fn guest(&self) -> Result<Arc<dyn Guest>, Problem> {
+        let patience = self.app.config.timeouts.agent_answer;
+        let guest = self.app.guests.reach(&*self.app.backend, &self.id, patience).await;
+        guest.map_err(Refusal::into_problem)
     }
 
     /// A call whose answer begins as soon as the agent has looked: it has a deadline.
@@ -39,62 +46,65 @@ impl Attended {
         self.explained(answer.map_err(late).and_then(|answer| answer)).await
     }
 
+    /// A call that takes as long as its content, or its work, takes.
+    async fn patient<T>(&self, call: impl Future<Output = Result<T, Problem>> + Send) -> Result<T, Problem> {
+        self.explained(call.await).await
+    }
+
     async fn explained<T>(&self, answer: Result<T, Problem>) -> Result<T, Problem> {
         match answer {
-            Err(problem) if problem.code == ErrorCode::AgentUnreachable => {
-                Err(explain(&self.app, &self.id, problem).await)
-            }
+            Err(problem) if problem.code == ErrorCode::AgentUnreachable => Err(self.explain(problem).await),
             answer => answer,
         }
     }
-}
 
-/// What to tell a caller whose call found no agent.
-pub(crate) async fn explain(app: &App, id: &BoxId, problem: Problem) -> Problem {
-    app.guests.forget(id);
-    let word = match app.backend.status(id).await {
-        Ok(BoxStatus { state: BoxState::Stopped, .. }) => "is stopped",
-        Ok(BoxStatus { state: BoxState::Failed, .. }) => "has failed",
-        Ok(BoxStatus { state: BoxState::Running | BoxState::Starting, .. }) => return problem,
-        Err(error) => {
-            tracing::warn!(box_id = %id, error = %error, "status_unknown");
-            return problem;
-        }
-    };
-    Problem::new(ErrorCode::NotRunning, format!("box {id} {word}"))
-        .with_hint(format!("start it with `devbox start {id}`"))
+    /// What to tell a caller whose call found no agent.
+    async fn explain(&self, problem: Problem) -> Problem {
+        let Self { app, id } = self;
+        app.guests.forget(id);
+        let word = match app.backend.status(id).await {
+            Ok(BoxStatus { state: BoxState::Stopped, .. }) => "is stopped",
+            Ok(BoxStatus { state: BoxState::Failed, .. }) => "has failed",
+            Ok(BoxStatus { state: BoxState::Running | BoxState::Starting, .. }) => return problem,
+            Err(error) => {
+                tracing::warn!(box_id = %id, error = %error, "status_unknown");
+                return problem;
+            }
+        };
+        Problem::new(ErrorCode::NotRunning, format!("box {id} {word}"))
+            .with_hint(format!("start it with `devbox start {id}`"))
+    }
 }
 
 #[deny(clippy::missing_trait_methods, reason = "a decorator forwards every call")]
 #[async_trait]
 impl Files for Attended {
     async fn read(&self, grant: &Grant, request: ReadRequest) -> Result<FileContent, Problem> {
-        self.prompt(self.guest.read(grant, request)).await
+        self.prompt(async { self.guest().await?.read(grant, request).await }).await
     }
 
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
-        self.explained(self.guest.write(grant, request, body).await).await
+        self.patient(async { self.guest().await?.write(grant, request, body).await }).await
     }
 
     async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem> {
-        self.prompt(self.guest.stat(grant, path, follow)).await
+        self.prompt(async { self.guest().await?.stat(grant, path, follow).await }).await
     }
 
     async fn list(&self, grant: &Grant, request: ListRequest) -> Result<ListPage, Problem> {
-        self.prompt(self.guest.list(grant, request)).await
+        self.prompt(async { self.guest().await?.list(grant, request).await }).await
     }
 
     async fn walk(&self, grant: &Grant, request: ListRequest) -> Result<EntryStream, Problem> {
-        self.prompt(self.guest.walk(grant, request)).await
+        self.prompt(async { self.guest().await?.walk(grant, request).await }).await
     }
 
     async fn apply(&self, grant: &Grant, operations: Vec<Operation>) -> Result<Report, Problem> {
-        // Copies and recursive deletes take as long as they take.
-        self.explained(self.guest.apply(grant, operations).await).await
+        self.patient(async { self.guest().await?.apply(grant, operations).await }).await
     }
 
     async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem> {
-        self.explained(self.guest.write_many(grant, parts).await).await
+        self.patient(async { self.guest().await?.write_many(grant, parts).await }).await
     }
 }
 
@@ -102,7 +112,7 @@ impl Files for Attended {
 #[async_trait]
 impl Archives for Attended {
     async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem> {
-        self.prompt(self.guest.pack(grant, request)).await
+        self.prompt(async { self.guest().await?.pack(grant, request).await }).await
     }
 }
 
@@ -115,15 +125,15 @@ impl Processes for Attended {
         request: ProcessRequest,
         input: InputStream,
     ) -> Result<EventStream, Problem> {
-        self.prompt(self.guest.run(grant, request, input)).await
+        self.prompt(async { self.guest().await?.run(grant, request, input).await }).await
     }
 
     async fn processes(&self, grant: &Grant) -> Result<Vec<ProcessSummary>, Problem> {
-        self.prompt(self.guest.processes(grant)).await
+        self.prompt(async { self.guest().await?.processes(grant).await }).await
     }
 
     async fn signal(&self, grant: &Grant, id: ProcessId, request: SignalRequest) -> Result<(), Problem> {
-        self.prompt(self.guest.signal(grant, id, request)).await
+        self.prompt(async { self.guest().await?.signal(grant, id, request).await }).await
     }
 }
 
@@ -131,6 +141,6 @@ impl Processes for Attended {
 #[async_trait]
 impl Guest for Attended {
     async fn greet(&self) -> Result<AgentGreeting, Problem> {
-        self.prompt(self.guest.greet()).await
+        self.prompt(async { self.guest().await?.greet().await }).await
     }
 }

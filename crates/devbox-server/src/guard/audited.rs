@@ -11,7 +11,7 @@ use devbox_types::archive::ArchiveRequest;
 use devbox_types::audit::{AuditRecord, AuditedOperation};
 use devbox_types::file::{ReadRequest, Sha256Digest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
-use devbox_types::process::{ProcessInput, ProcessRequest, ProcessSummary, SignalRequest};
+use devbox_types::process::{ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource};
 use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp};
 use futures_util::StreamExt as _;
 
@@ -204,6 +204,9 @@ impl<G: Guest> Processes for Audited<G> {
         // Arguments may hold secrets; the name of the program does not.
         let open = self.begin(AuditedOperation::ProcessRun, request.argv.first().cloned(), None).await?;
         let count = open.count();
+        if let StdinSource::Text(text) = &request.stdin {
+            add(&count, text.as_bytes());
+        }
         let input = input.inspect(move |input| {
             if let ProcessInput::Stdin(bytes) = input {
                 add(&count, bytes);
