@@ -1,11 +1,17 @@
 //! Acting as a user of the box on this thread, so that the kernel checks permissions.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::set_thread_groups;
+
+thread_local! {
+    /// Whom this thread acts as: user, group, and the address of the list of groups, which lives as long as the guard.
+    static CURRENT: Cell<Option<(u32, u32, usize)>> = const { Cell::new(None) };
+}
 
 /// The user that a call acts as.
 #[derive(Debug, Clone)]
@@ -64,9 +70,16 @@ impl Identity {
     /// A file system user other than 0 loses CAP_DAC_OVERRIDE, CAP_FOWNER and the other file capabilities by the kernel's
     /// own rule (capabilities(7)), and gets them back with it.
     pub(crate) fn act(&self) -> Result<Acting<'_>, Errno> {
-        let switched = self.uid != self.own.uid || self.gid != self.own.gid;
+        let differs = self.uid != self.own.uid || self.gid != self.own.gid;
+        let already = CURRENT.get();
+        let switched = differs && already != Some((self.uid, self.gid, Arc::as_ptr(&self.groups).addr()));
+        // A call inside a call acts as the same user. Another one would end with the outer call acting as root.
+        if switched && already.is_some() {
+            return Err(Errno::PERM);
+        }
         let acting = Acting { own: &self.own, switched, _not_send: PhantomData };
         if switched {
+            CURRENT.set(Some((self.uid, self.gid, Arc::as_ptr(&self.groups).addr())));
             set_thread_groups(&self.groups)?;
             let gid_set = set_fs_gid(self.gid);
             let uid_set = set_fs_uid(self.uid);
@@ -91,6 +104,7 @@ impl Drop for Acting<'_> {
         if !self.switched {
             return;
         }
+        CURRENT.set(None);
         let uid_set = set_fs_uid(self.own.uid);
         let gid_set = set_fs_gid(self.own.gid);
         if !uid_set || !gid_set || set_thread_groups(&self.own.groups).is_err() {

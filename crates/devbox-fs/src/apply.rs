@@ -33,7 +33,7 @@ impl View {
     /// fails ends the call, and those before it are undone in reverse: what was deleted or overwritten had only been moved to a
     /// reserved name, modes, owners and times are set back. Only ctime, and mtime of
     /// directories, tell. What a process in the box put in the way of an
-    /// undo stays. A kill undoes them at the next start.
+    /// undo stays. A kill undoes them at the next start. In a list, a tree that is moved or deleted counts as one entry.
     ///
     /// # Errors
     /// That of the first operation that failed.
@@ -44,8 +44,11 @@ impl View {
             return Err(FsError::TooManyEntries { limit });
         }
         let here = BoxPath::root();
-        let many = operations.len() > 1;
-        let transaction = match many {
+        let count = u64::try_from(operations.len()).unwrap_or(u64::MAX);
+        self.limits.check_entries(count)?;
+        let many = count > 1;
+        // A limit may show itself only after the fact, so it needs what a list needs.
+        let transaction = match many || self.limits.entries < u64::MAX {
             true => Some(Transaction::begin(Arc::clone(&self.engine)).at("write the journal of", &here)?),
             false => None,
         };
@@ -233,7 +236,8 @@ impl Applying<'_> {
             RenameFlags::NOREPLACE,
         ) {
             Ok(()) => {
-                let removed = remove_tree(directory, &trash, &proceed).map_err(stopped);
+                // It has taken effect by now, and is brought to its end whatever the deadline.
+                let removed = remove_tree(directory, &trash, &|| Ok(())).map_err(stopped);
                 if removed.is_err() {
                     // What the acting user may not delete goes back to where it was.
                     let _ = rustix::fs::renameat_with(

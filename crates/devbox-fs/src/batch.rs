@@ -14,7 +14,7 @@ use crate::attributes::Attributes;
 use crate::directory_table::Spot;
 use crate::error::{At as _, FsError};
 use crate::publish::{exchange, sync_directory};
-use crate::stage::Draft;
+use crate::stage::{self, Draft};
 use crate::transaction::Transaction;
 use crate::undo::Undo;
 use crate::view::{Place, View};
@@ -91,7 +91,7 @@ impl Batch {
         let view = self.view.clone();
         let _acting = view.act()?;
         let path = request.path.clone();
-        let (place, made) = view.target(&request)?;
+        let stage::Target { place, seen, made } = view.target(&request)?;
         let transaction =
             self.transaction.as_mut().ok_or(FsError::Invalid { reason: "the batch has ended" })?;
         for directory in made {
@@ -100,8 +100,6 @@ impl Batch {
             let undo = Undo::Remove { at, inode: directory.id.inode, tree: false };
             transaction.plan(undo).at("remember", &path)?;
         }
-        let seen = place.find().at("look at", &path)?;
-        view.check_existing(seen.as_ref(), &request)?;
         let descriptor = place.directory.try_clone().map_err(|_| FsError::Exhausted)?;
         let number = transaction.directory(descriptor).at("remember", &path)?;
         transaction.flush().at("remember", &path)?;

@@ -47,22 +47,23 @@ impl Anchor<'_> {
     /// EXDEV means that it leads out of a strict anchor.
     pub(crate) fn open(&self, path: &[u8], follow: bool) -> Result<OwnedFd, Errno> {
         match self.confinement {
-            Confinement::OpenAt2 => self.open_by_kernel(path, follow),
+            Confinement::OpenAt2 if follow => self.open_by_kernel(path, OFlags::empty()),
+            Confinement::OpenAt2 => self.open_by_kernel(path, OFlags::NOFOLLOW),
             Confinement::Descriptors => self.open_by_hand(path, follow),
         }
     }
 
     /// The same for a directory, or a link to one.
     pub(crate) fn open_directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
-        let fd = self.open(path, true)?;
+        if self.confinement == Confinement::OpenAt2 {
+            return self.open_by_kernel(path, OFlags::DIRECTORY);
+        }
+        let fd = self.open_by_hand(path, true)?;
         if Attributes::of(fd.as_fd())?.is_directory() { Ok(fd) } else { Err(Errno::NOTDIR) }
     }
 
-    fn open_by_kernel(&self, path: &[u8], follow: bool) -> Result<OwnedFd, Errno> {
-        let mut flags = OFlags::PATH | OFlags::CLOEXEC;
-        if !follow {
-            flags |= OFlags::NOFOLLOW;
-        }
+    fn open_by_kernel(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
         let scope = if self.strict { ResolveFlags::BENEATH } else { ResolveFlags::IN_ROOT };
         let path = if path.is_empty() { b"." } else { path };
         for _ in 0..MAX_RACES {

@@ -73,7 +73,7 @@ impl<'a> Copier<'a> {
                 Some(entry) => entry.at("read", self.path)?,
                 None => {
                     if let Some(level) = levels.pop() {
-                        self.dress(level.original.as_fd(), &level.attributes, &level.to)?;
+                        self.dress(level.original.as_fd(), b".", &level.attributes, &level.to)?;
                     }
                     continue;
                 }
@@ -117,7 +117,10 @@ impl<'a> Copier<'a> {
                 let from = Dir::new(listing).at("read", path)?;
                 return Ok(Some(Level { from, to, original, attributes }));
             }
-            EntryKind::File => self.copy_file(&original, &attributes, to, new_name)?,
+            EntryKind::File => {
+                let copy = self.copy_file(&original, &attributes, to, new_name)?;
+                self.dress(from, name, &attributes, &copy)?;
+            }
             EntryKind::Symlink => {
                 let target = rustix::fs::readlinkat(&original, "", Vec::new()).at("read the link", path)?;
                 rustix::fs::symlinkat(target, to, new_name).at("make a link for", path)?;
@@ -141,7 +144,7 @@ impl<'a> Copier<'a> {
         attributes: &Attributes,
         to: BorrowedFd<'_>,
         new_name: &[u8],
-    ) -> Result<(), FsError> {
+    ) -> Result<OwnedFd, FsError> {
         let path = self.path;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let from = self.view.engine.descriptors.reopen(original.as_fd(), flags).at("read", path)?;
@@ -160,19 +163,20 @@ impl<'a> Copier<'a> {
                 Stop::Engine(error) => error,
             }
         })?;
-        self.dress(original.as_fd(), attributes, &copy)
+        Ok(copy)
     }
 
     /// Gives an open copy the attributes, owner, mode and times of the original.
     fn dress(
         &self,
-        original: BorrowedFd<'_>,
+        directory: BorrowedFd<'_>,
+        name: &[u8],
         attributes: &Attributes,
         copy: &OwnedFd,
     ) -> Result<(), FsError> {
         let path = self.path;
-        xattrs::keep(&self.view.engine.descriptors, original, copy)
-            .at("copy the extended attributes of", path)?;
+        let original = self.view.engine.descriptors.path_at(directory, name);
+        xattrs::keep(original, copy).at("copy the extended attributes of", path)?;
         if self.keep_owner {
             let (uid, gid) = owner(attributes);
             rustix::fs::fchown(copy, uid, gid).at("keep the owner of", path)?;

@@ -35,6 +35,12 @@ pub(crate) enum Record {
         prefix: Vec<u8>,
     },
     Undo(Undo),
+    /// What is to be removed once all is committed, and stays otherwise.
+    Doomed {
+        #[serde(with = "WrittenSpot")]
+        at: Spot,
+        inode: u64,
+    },
     Committed,
 }
 
@@ -83,6 +89,7 @@ pub(crate) fn recover(engine: &Engine, file: &OwnedFd) -> Result<(), Errno> {
     let mut table = DirectoryTable::default();
     let mut undos = Vec::new();
     let mut rubbish: Vec<(DirectoryNumber, Vec<u8>)> = Vec::new();
+    let mut doomed = Vec::new();
     let mut committed = false;
     for record in records(&read(file)?) {
         match record {
@@ -92,11 +99,14 @@ pub(crate) fn recover(engine: &Engine, file: &OwnedFd) -> Result<(), Errno> {
             }
             Record::Undo(undo) if undo.is_well_formed() => undos.push(undo),
             Record::Undo(_) => {}
+            // A journal is hostile input, and these are the same steps as an undo's.
+            Record::Doomed { at, inode } => doomed.push(Undo::Remove { at, inode, tree: true }),
             Record::Committed => committed = true,
         }
     }
     if committed {
-        undos.clear();
+        doomed.retain(Undo::is_well_formed);
+        undos = doomed;
     }
     // What cannot be undone, because a process in the box took its place, stays as that process left it.
     roll_back(&undos, engine, &mut table, |table| {

@@ -1,16 +1,18 @@
 //! Moving and copying entries to another name.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use devbox_types::BoxPath;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use crate::apply::{Applying, is_empty};
+use crate::apply::{Applying, duplicate, is_empty};
 use crate::attributes::Attributes;
 use crate::copy::Copier;
 use crate::directory_table::Spot;
 use crate::error::{At as _, FsError};
+use crate::transaction::Transaction;
 use crate::tree::remove_tree;
 use crate::undo::Undo;
 use crate::view::Place;
@@ -74,14 +76,22 @@ impl Applying<'_> {
         }
         self.report.atomic = false;
         self.view.check_removable(old, from)?;
-        self.copy_to(from, old, to, new, overwrite, true)?;
-        if self.transaction.is_some() {
-            return self.trash(old, existing, from);
+        let alone = self.transaction.is_none();
+        if alone {
+            // Two steps from here on, so it needs a journal after all.
+            let transaction = Transaction::begin(Arc::clone(&self.view.engine));
+            self.transaction = Some(transaction.at("write the journal of", from)?);
         }
-        remove_tree(old.directory.as_fd(), &old.name, &|| Ok::<(), Errno>(()))
-            .map_err(Errno::from)
-            .at("remove the original of", from)?;
-        Ok(())
+        self.copy_to(from, old, to, new, overwrite, true)?;
+        match &mut self.transaction {
+            // Nothing follows that could expect the original gone.
+            Some(transaction) if alone => {
+                let number = transaction.directory(duplicate(old).at("remember", from)?);
+                let at = Spot { directory: number.at("remember", from)?, name: old.name.clone() };
+                transaction.doom(at, existing.id().inode).at("remember", from)
+            }
+            _ => self.trash(old, existing, from),
+        }
     }
 
     pub(crate) fn copy(
@@ -156,8 +166,8 @@ impl Applying<'_> {
 
     fn plan_move(&mut self, old: &Place, new: &Place, inode: u64) -> Result<(), Errno> {
         let Some(transaction) = &mut self.transaction else { return Ok(()) };
-        let was = transaction.directory(crate::apply::duplicate(old)?)?;
-        let is = transaction.directory(crate::apply::duplicate(new)?)?;
+        let was = transaction.directory(duplicate(old)?)?;
+        let is = transaction.directory(duplicate(new)?)?;
         transaction.plan(Undo::MoveBack {
             was: Spot { directory: was, name: old.name.clone() },
             is: Spot { directory: is, name: new.name.clone() },

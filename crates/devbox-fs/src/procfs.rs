@@ -59,10 +59,12 @@ impl OpenDescriptors {
         }
     }
 
-    /// The path that this process can reach an O_PATH descriptor by, for calls that take only paths.
-    pub(crate) fn path_of(&self, fd: BorrowedFd<'_>) -> Result<String, Errno> {
-        self.directory()?;
-        Ok(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+    /// The path by which this process reaches a name in a directory, for calls that take only paths. Those are to be of the
+    /// kind that does not follow a final link.
+    pub(crate) fn path_at(&self, directory: BorrowedFd<'_>, name: &[u8]) -> Option<Vec<u8>> {
+        self.directory().ok()?;
+        let directory = format!("/proc/self/fd/{}/", directory.as_raw_fd());
+        Some([directory.as_bytes(), name].concat())
     }
 
     /// Where the kernel says that a directory is now, seen from this process.

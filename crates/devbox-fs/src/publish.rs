@@ -42,12 +42,25 @@ impl Staged {
         let view = self.view.clone();
         let _acting = view.act()?;
         self.draft.complete()?;
-        let created = self.publish_under_lock()?;
+        let created = self.create_at_once()? || self.publish_under_lock()?;
         self.keep_directories();
         if self.draft.request.durability == Durability::Power {
             self.sync()?;
         }
         Ok(Written { entry: self.entry()?, created })
+    }
+
+    /// Where there was nothing and no version is asked for, the link itself is the check, and needs no lock.
+    fn create_at_once(&mut self) -> Result<bool, FsError> {
+        if self.seen.is_some() || guards_a_version(&self.draft.request.condition) {
+            return Ok(false);
+        }
+        let view = self.view.clone();
+        self.draft.dress(&view, &self.place, None)?;
+        match self.create().at("publish", self.path())? {
+            Attempt::Done { created } => Ok(created),
+            Attempt::Raced | Attempt::Overtaken => Ok(false),
+        }
     }
 
     fn publish_under_lock(&mut self) -> Result<bool, FsError> {

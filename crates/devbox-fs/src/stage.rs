@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use devbox_types::file::{Durability, WriteRequest};
+use devbox_types::file::{Durability, WriteRequest, Written};
 use devbox_types::{BoxPath, Right};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -10,7 +10,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::attributes::Attributes;
 use crate::condition;
-use crate::confine::open_entry;
 use crate::directories::{MadeDirectory, take_back};
 use crate::error::{At as _, FsError};
 use crate::read::check_kind;
@@ -36,6 +35,14 @@ pub(crate) struct Draft {
     limit: u64,
 }
 
+/// Where a write goes.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) place: Place,
+    pub(crate) seen: Option<Attributes>,
+    pub(crate) made: Vec<MadeDirectory>,
+}
+
 /// A file that is being written and does not show yet. Made by [`View::stage`].
 ///
 /// Dropping it leaves everything as it was, and so does the death of the process.
@@ -44,6 +51,8 @@ pub struct Staged {
     pub(crate) view: View,
     pub(crate) place: Place,
     pub(crate) draft: Draft,
+    /// What was there when it was begun.
+    pub(crate) seen: Option<Attributes>,
     made: Vec<MadeDirectory>,
 }
 
@@ -56,26 +65,29 @@ impl View {
     pub fn stage(&self, request: WriteRequest) -> Result<Staged, FsError> {
         self.need(Right::Write)?;
         let _acting = self.act()?;
-        let path = &request.path;
-        let (place, mut made) = self.target(&request)?;
-        let draft = self
-            .check_target(&place, &request)
-            .and_then(|()| Draft::open(&place, request.clone(), self.limits.bytes));
-        match draft {
-            Ok(draft) => Ok(Staged { view: self.clone(), place, draft, made }),
+        let Target { place, seen, mut made } = self.target(&request)?;
+        match Draft::open(&place, request, self.limits.bytes) {
+            Ok(draft) => Ok(Staged { view: self.clone(), place, draft, seen, made }),
             Err(error) => {
                 take_back(&mut made);
-                Err(match error {
-                    // The directory is there; what is missing is what the kernel could not make in it.
-                    FsError::NotFound { .. } if !made.is_empty() => FsError::Busy { path: path.clone() },
-                    error => error,
-                })
+                Err(error)
             }
         }
     }
 
-    /// Finds the directory and name that a write goes to, past final links.
-    pub(crate) fn target(&self, request: &WriteRequest) -> Result<(Place, Vec<MadeDirectory>), FsError> {
+    /// Writes a whole file that is in memory: [`View::stage`], [`Staged::write`] and [`Staged::publish`] in one.
+    ///
+    /// # Errors
+    /// As theirs.
+    pub fn write_file(&self, request: WriteRequest, content: &[u8]) -> Result<Written, FsError> {
+        let _acting = self.act()?;
+        let mut staged = self.stage(request)?;
+        staged.write(content)?;
+        staged.publish()
+    }
+
+    /// Finds the directory and name that a write goes to, past final links, and checks what is there.
+    pub(crate) fn target(&self, request: &WriteRequest) -> Result<Target, FsError> {
         let path = &request.path;
         if path.wants_directory() {
             return Err(FsError::IsADirectory { path: path.clone() });
@@ -88,12 +100,8 @@ impl View {
             }
             place => place,
         };
-        let place = place.and_then(|place| match request.nofollow {
-            true => Ok(place),
-            false => self.follow_if_link(place, path),
-        });
-        match place {
-            Ok(place) => Ok((place, made)),
+        match place.and_then(|place| self.look_at_target(place, request)) {
+            Ok((place, seen)) => Ok(Target { place, seen, made }),
             Err(error) => {
                 take_back(&mut made);
                 Err(error)
@@ -101,16 +109,19 @@ impl View {
         }
     }
 
-    fn follow_if_link(&self, place: Place, path: &BoxPath) -> Result<Place, FsError> {
-        match place.find().at("look at", path)? {
-            Some(attributes) if attributes.is_symlink() => self.follow(place, path),
-            _ => Ok(place),
+    fn look_at_target(
+        &self,
+        mut place: Place,
+        request: &WriteRequest,
+    ) -> Result<(Place, Option<Attributes>), FsError> {
+        let path = &request.path;
+        let mut seen = place.find().at("look at", path)?;
+        if !request.nofollow && seen.is_some_and(|seen| seen.is_symlink()) {
+            place = self.follow(place, path)?;
+            seen = place.find().at("look at", path)?;
         }
-    }
-
-    fn check_target(&self, place: &Place, request: &WriteRequest) -> Result<(), FsError> {
-        let existing = place.find().at("look at", &request.path)?;
-        self.check_existing(existing.as_ref(), request)
+        self.check_existing(seen.as_ref(), request)?;
+        Ok((place, seen))
     }
 
     /// Whether what is at the target may be replaced, and is what the condition asks for.
@@ -242,9 +253,8 @@ impl Draft {
         let path = &self.request.path;
         let kept = existing.filter(|existing| existing.is_file());
         if let Some(kept) = kept {
-            let old = open_entry(place.directory.as_fd(), &place.name).at("look at", path)?;
-            xattrs::keep(&view.engine.descriptors, old.as_fd(), &self.file)
-                .at("keep the extended attributes of", path)?;
+            let old = view.engine.descriptors.path_at(place.directory.as_fd(), &place.name);
+            xattrs::keep(old, &self.file).at("keep the extended attributes of", path)?;
             self.keep_owner(view, kept)?;
         }
         let mode = self.request.mode.or(kept.map(Attributes::mode)).unwrap_or(FILE_MODE);

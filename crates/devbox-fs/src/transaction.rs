@@ -22,6 +22,8 @@ pub(crate) struct Transaction {
     undos: Vec<Undo>,
     /// Reserved names with what is to be removed in the end, whatever the end is.
     rubbish: Vec<Spot>,
+    /// What commits remove: originals of moves that had to copy.
+    doomed: Vec<Undo>,
     /// How every reserved name of this transaction begins.
     prefix: Vec<u8>,
     next_name: u64,
@@ -40,7 +42,16 @@ impl Transaction {
         let mut prefix = engine.names.fresh();
         prefix.push(b'-');
         let table = DirectoryTable::default();
-        Ok(Self { engine, table, journal, undos: Vec::new(), rubbish: Vec::new(), prefix, next_name: 0 })
+        Ok(Self {
+            engine,
+            table,
+            journal,
+            undos: Vec::new(),
+            rubbish: Vec::new(),
+            doomed: Vec::new(),
+            prefix,
+            next_name: 0,
+        })
     }
 
     /// Numbers a directory, remembering that reserved names will be made in it.
@@ -80,6 +91,16 @@ impl Transaction {
         Ok(())
     }
 
+    /// Removes an entry with all it holds, as the first thing after the commit.
+    pub(crate) fn doom(&mut self, at: Spot, inode: u64) -> Result<(), Errno> {
+        if let Some(journal) = &mut self.journal {
+            journal.add(&Record::Doomed { at: at.clone(), inode })?;
+            journal.flush()?;
+        }
+        self.doomed.push(Undo::Remove { at, inode, tree: true });
+        Ok(())
+    }
+
     pub(crate) fn flush(&mut self) -> Result<(), Errno> {
         self.journal.as_mut().map_or(Ok(()), Journal::flush)
     }
@@ -109,7 +130,8 @@ impl Transaction {
                 journal.sync()?;
             }
         }
-        self.undos.clear();
+        // What is left to do is what dropping does.
+        self.undos = std::mem::take(&mut self.doomed);
         Ok(())
     }
 }

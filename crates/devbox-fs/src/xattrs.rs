@@ -1,27 +1,25 @@
 //! Extended attributes that a replaced or copied file keeps.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use crate::procfs::OpenDescriptors;
-
 /// Linux's XATTR_LIST_MAX and XATTR_SIZE_MAX.
 const MAX_BYTES: usize = 64 << 10;
 
-/// Copies the attributes of what an O_PATH descriptor names to an open file or directory.
+/// Copies the attributes of the entry at a path to an open file or directory; without a path there is nothing to copy.
 ///
 /// `user.*`, ACLs and `security.*` labels, as far as the acting user may set them. Never `security.capability`, which the
 /// kernel takes from a file whose content changes, nor signatures over that content.
-pub(crate) fn keep(descriptors: &OpenDescriptors, from: BorrowedFd<'_>, to: &OwnedFd) -> Result<(), Errno> {
-    let Ok(path) = descriptors.path_of(from) else { return Ok(()) };
+pub(crate) fn keep(from: Option<Vec<u8>>, to: &OwnedFd) -> Result<(), Errno> {
+    let Some(path) = from else { return Ok(()) };
     // Few files have any, so the common case is one call with a small buffer.
     let mut names = vec![0; 512];
-    let length = match rustix::fs::listxattr(&path, &mut names[..]) {
+    let length = match rustix::fs::llistxattr(&path[..], &mut names[..]) {
         Err(Errno::RANGE) => {
             names.resize(MAX_BYTES, 0);
-            rustix::fs::listxattr(&path, &mut names[..])
+            rustix::fs::llistxattr(&path[..], &mut names[..])
         }
         result => result,
     };
@@ -35,7 +33,7 @@ pub(crate) fn keep(descriptors: &OpenDescriptors, from: BorrowedFd<'_>, to: &Own
     }
     let mut value = vec![0; MAX_BYTES];
     for name in names[..length].split(|byte| *byte == 0).filter(|name| is_kept(name)) {
-        let length = match rustix::fs::getxattr(&path, name, &mut value[..]) {
+        let length = match rustix::fs::lgetxattr(&path[..], name, &mut value[..]) {
             Ok(length) => length,
             Err(Errno::NODATA | Errno::ACCESS | Errno::PERM | Errno::OPNOTSUPP) => continue,
             Err(errno) => return Err(errno),
