@@ -117,9 +117,10 @@ const READ_ONLY: [&str; 5] = ["proc/sys", "proc/bus", "proc/fs", "proc/irq", "pr
 pub(crate) fn start(parts: &Parts<'_>) -> Result<Child, StepError> {
     let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe");
     let (go_read, go_write) = pipe()?;
-    let (report_read, report_write) = pipe()?;
+    let (report_read, low) = pipe()?;
     // Out of the way of the numbers that step 15 gives out.
-    let report_write = rustix::io::fcntl_dupfd_cloexec(&report_write, PARKING).step("make a pipe")?;
+    let report_write = rustix::io::fcntl_dupfd_cloexec(&low, PARKING).step("make a pipe")?;
+    drop(low);
     let namespaces = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID

@@ -24,8 +24,8 @@ pub(crate) const IDS: u32 = 0x1_0000;
 /// How many ranges there are below 2^31: so many boxes may run on one machine at a time.
 const RANGES: u32 = 0x1000;
 
-/// One byte of this file is locked for each range in use, by whichever spawner of this machine.
-const LOCK_DIRECTORY: &str = "/run/devbox";
+/// What the spawners of this machine share: the file in which one byte is locked for each range in use.
+pub(crate) const MACHINE_DIRECTORY: &str = "/run/devbox";
 
 /// The ranges of this machine.
 #[derive(Debug)]
@@ -54,9 +54,9 @@ impl UidRange {
 
 impl UidRanges {
     pub(crate) fn open() -> Result<Self, StepError> {
-        std::fs::create_dir_all(LOCK_DIRECTORY).step("make the directory of machine-wide locks")?;
+        std::fs::create_dir_all(MACHINE_DIRECTORY).step("make the directory of machine-wide locks")?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let path = Path::new(LOCK_DIRECTORY).join("uid-ranges");
+        let path = Path::new(MACHINE_DIRECTORY).join("uid-ranges");
         let locks =
             rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).step("open the locks of user ids")?;
         Ok(Self { locks, next: 0, namespaces: HashMap::new() })

@@ -28,7 +28,7 @@ use crate::seccomp::Filters;
 use crate::start::{self, Parts};
 use crate::sys::clone::Child;
 use crate::transport::socket_name;
-use crate::uid_range::{UidRange, UidRanges};
+use crate::uid_range::{MACHINE_DIRECTORY, UidRange, UidRanges};
 
 /// All boxes of a data directory, and what they are made with.
 pub(super) struct Boxes {
@@ -79,12 +79,15 @@ impl Boxes {
         let data = &settings.data_dir;
         std::fs::create_dir_all(data).step("make the data directory")?;
         let lock = lock(data)?;
-        let workshop = workshop(data)?;
+        let workshop = workshop()?;
         let pool = pool::open(settings.pool, data)?;
         let staging = workshop.join("stage");
-        make_directory(&staging, 0o700).step("make the staging directory")?;
+        make_directory(&staging, 0o755).step("make the staging directory")?;
         let template = HostTemplate::make(&workshop, &settings.host_usr)?;
-        let cgroups = Cgroups::open(instance(data)?)?;
+        let instance = instance(data)?;
+        std::fs::write(data.join("instance"), format!("{instance}\n"))
+            .step("note the name of the instance")?;
+        let cgroups = Cgroups::open(instance)?;
         if settings.favor_dynamic_cgroups {
             favor_dynamic_cgroups(&workshop);
         }
@@ -459,9 +462,12 @@ fn lock(data: &Path) -> Result<OwnedFd, StepError> {
 }
 
 /// A file system in memory that only the spawner sees, for templates and for putting boxes together.
-fn workshop(data: &Path) -> Result<PathBuf, StepError> {
-    let workshop = data.join("workshop");
-    make_directory(&workshop, 0o700).step("make the workshop's directory")?;
+///
+/// It is not in the data directory: the first process of a box goes there as the box's root, who need not be let through
+/// to the data directory.
+fn workshop() -> Result<PathBuf, StepError> {
+    let workshop = Path::new(MACHINE_DIRECTORY).join("workshop");
+    std::fs::create_dir_all(&workshop).step("make the workshop's directory")?;
     rustix::mount::mount("tmpfs", &workshop, "tmpfs", MountFlags::NOSUID, c"mode=0755")
         .step("mount the workshop")?;
     Ok(workshop)

@@ -24,7 +24,7 @@ struct VolumeArguments {
 struct LoopConfiguration {
     descriptor: u32,
     block_size: u32,
-    before_flags: [u64; 6],
+    before_flags: [u64; 5],
     numbers: [u32; 3],
     flags: u32,
     names: [u8; 64 + 64 + 32],
@@ -71,7 +71,7 @@ pub(crate) fn attach_loop(image: BorrowedFd<'_>) -> io::Result<(String, OwnedFd)
         let configuration = LoopConfiguration {
             descriptor: image.as_raw_fd().cast_unsigned(),
             block_size: 0,
-            before_flags: [0; 6],
+            before_flags: [0; 5],
             numbers: [0; 3],
             flags: LOOP_AUTOCLEAR,
             names: [0; 160],
