@@ -140,6 +140,18 @@ impl Batch {
         Ok(())
     }
 
+    /// Adds a whole file that is in memory: [`Batch::begin`], [`Batch::write`] and [`Batch::finish`] in one.
+    ///
+    /// # Errors
+    /// As theirs.
+    pub fn add(&mut self, request: WriteRequest, content: &[u8]) -> Result<(), FsError> {
+        let view = self.view.clone();
+        let _acting = view.act()?;
+        self.begin(request)?;
+        self.write(content)?;
+        self.finish()
+    }
+
     /// Publishes all files, or none.
     ///
     /// All targets are checked first, with other API writers to these names waiting; what changed since it was looked at is

@@ -1,14 +1,20 @@
 //! One page of a directory in byte order, in bounded memory.
 
 use std::collections::BinaryHeap;
+use std::os::fd::AsFd as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use devbox_types::{ListPage, ListRequest, Right};
+use rustix::io::Errno;
 
+use crate::confine::Anchor;
 use crate::error::{At as _, FsError};
 use crate::view::View;
-use crate::walk::{Step, entry_path};
+use crate::walk::{Seen, Step, entry_path};
+
+/// The clock is looked at once in so many names.
+const LOOK_AT_CLOCK: u64 = 256;
 
 /// The entries of a page while the directory is read: the first so many in byte order of what came by.
 struct Page<'a> {
@@ -55,22 +61,46 @@ impl View {
         }
         let path = &request.path;
         let _acting = self.act()?;
-        let mut steps = self.steps(request)?;
+        let (steps, directory) = self.steps(request)?;
+        let mut steps = steps.names_only();
         let mut page = Page::new(request.cursor.as_deref(), request.limit);
+        let mut read = 0_u64;
         loop {
-            self.limits.check_time()?;
+            if read.is_multiple_of(LOOK_AT_CLOCK) {
+                self.limits.check_time()?;
+            }
+            read += 1;
             let Some(step) = steps.next(&|directory| page.may_reach_into(directory)) else { break };
             page.meet(step.at("list", path)?);
         }
         let (steps, more) = page.finish();
         let next_cursor = more.then(|| steps.last().map(|step| BASE64.encode(&step.relative))).flatten();
-        let entry = |step: Step| {
+        let below = Anchor { directory: directory.as_fd(), strict: true, ..self.anchor() };
+        let mut entries = Vec::with_capacity(steps.len());
+        for step in steps {
+            // Only what is on the page is looked at; what vanished since its name was read is left out.
+            let seen = match step.seen {
+                None => look(&below, &step.relative),
+                Some(seen) => Ok(seen),
+            };
             let whole = [path.as_bytes(), b"/", &step.relative].concat();
-            Ok(self.entry(entry_path(&whole)?, &step.attributes, step.target))
-        };
-        let entries = steps.into_iter().map(entry).collect::<Result<_, FsError>>()?;
+            match seen {
+                Ok(seen) => entries.push(self.seen_entry(entry_path(&whole)?, seen)),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP) => {}
+                Err(errno) => return Err(FsError::at("list", path, errno)),
+            }
+        }
         Ok(ListPage { entries, next_cursor })
     }
+}
+
+/// Looks at an entry of a listing by its path below the listed directory.
+fn look(below: &Anchor<'_>, relative: &[u8]) -> Result<Seen, Errno> {
+    let Some(slash) = relative.iter().rposition(|byte| *byte == b'/') else {
+        return Seen::at(below.directory, relative);
+    };
+    let directory = below.open_directory(&relative[..slash])?;
+    Seen::at(directory.as_fd(), &relative[slash + 1..])
 }
 
 impl<'a> Page<'a> {
@@ -80,6 +110,11 @@ impl<'a> Page<'a> {
 
     fn meet(&mut self, step: Step) {
         if self.after.is_some_and(|after| &step.relative[..] <= after) {
+            return;
+        }
+        let is_behind = |last: &Kept| last.0.relative < step.relative;
+        if self.kept.len() == self.room && self.kept.peek().is_some_and(is_behind) {
+            self.overflowed = true;
             return;
         }
         self.kept.push(Kept(step));
@@ -110,12 +145,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::attributes::Attributes;
 
     fn step(relative: &[u8]) -> Step {
-        let here = std::env::current_dir().and_then(std::fs::File::open).expect("a directory");
-        let attributes = Attributes::of(std::os::fd::AsFd::as_fd(&here)).expect("attributes");
-        Step { relative: relative.to_vec(), attributes, target: None }
+        Step { relative: relative.to_vec(), seen: None }
     }
 
     proptest! {

@@ -1,7 +1,8 @@
 //! Going through a directory tree in the order in which it is read.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use devbox_types::{BoxPath, Entry, ListRequest, Right};
 use rustix::fs::{Dir, FileType};
@@ -34,8 +35,26 @@ pub struct Walk {
 pub(crate) struct Step {
     /// The path below the directory where the walk began.
     pub(crate) relative: Vec<u8>,
+    pub(crate) seen: Option<Seen>,
+}
+
+/// What an entry is.
+#[derive(Debug)]
+pub(crate) struct Seen {
     pub(crate) attributes: Attributes,
     pub(crate) target: Option<Vec<u8>>,
+}
+
+impl Seen {
+    /// Looks at a name in a directory.
+    pub(crate) fn at(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Self, Errno> {
+        let attributes = Attributes::at(directory, name)?;
+        let target = match attributes.is_symlink() {
+            true => rustix::fs::readlinkat(directory, name, Vec::new()).ok().map(CString::into_bytes),
+            false => None,
+        };
+        Ok(Self { attributes, target })
+    }
 }
 
 /// The walk itself, for a thread that acts as the user already.
@@ -43,6 +62,8 @@ pub(crate) struct Step {
 pub(crate) struct Steps {
     levels: Vec<Level>,
     depth: usize,
+    /// Whether each entry is looked at as it is met; else only its name is read.
+    looks: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +81,7 @@ impl View {
     pub fn walk(&self, request: &ListRequest) -> Result<Walk, FsError> {
         self.need(Right::Read)?;
         let _acting = self.act()?;
-        let steps = self.steps(request)?;
+        let (steps, _) = self.steps(request)?;
         Ok(Walk {
             view: self.clone(),
             steps: steps.under(&request.path),
@@ -70,7 +91,12 @@ impl View {
         })
     }
 
-    pub(crate) fn steps(&self, request: &ListRequest) -> Result<Steps, FsError> {
+    pub(crate) fn seen_entry(&self, path: BoxPath, seen: Seen) -> Entry {
+        self.entry(path, &seen.attributes, seen.target)
+    }
+
+    /// Begins to read a directory; the second value is the directory itself.
+    pub(crate) fn steps(&self, request: &ListRequest) -> Result<(Steps, OwnedFd), FsError> {
         if request.depth == 0 || request.depth > ListRequest::MAX_DEPTH {
             return Err(FsError::Invalid { reason: "the depth of a listing is 1 to 64" });
         }
@@ -78,14 +104,19 @@ impl View {
         let directory = self.open(path, true)?;
         let listing = open_listing(directory.as_fd(), b".").at("list", path)?;
         let depth = usize::try_from(request.depth).unwrap_or(usize::MAX);
-        Steps::from(listing, depth).at("list", path)
+        Ok((Steps::from(listing, depth).at("list", path)?, directory))
     }
 }
 
 impl Steps {
     fn from(listing: OwnedFd, depth: usize) -> Result<Self, Errno> {
         let level = Level { listing: Dir::new(listing)?, prefix: Vec::new() };
-        Ok(Self { levels: vec![level], depth })
+        Ok(Self { levels: vec![level], depth, looks: true })
+    }
+
+    /// The same without looking at the entries.
+    pub(crate) fn names_only(self) -> Self {
+        Self { looks: false, ..self }
     }
 
     /// The same with paths that begin at `path`.
@@ -119,7 +150,7 @@ impl Steps {
             if matches!(name, b"." | b"..") || reserved::is_reserved(name) {
                 continue;
             }
-            match self.meet(name, enter) {
+            match self.meet(name, entry.file_type(), enter) {
                 // It vanished after its name was read.
                 Err(Errno::NOENT) => {}
                 step => return Some(step),
@@ -127,30 +158,36 @@ impl Steps {
         }
     }
 
-    fn meet(&mut self, name: &[u8], enter: &dyn Fn(&[u8]) -> bool) -> Result<Step, Errno> {
+    fn meet(
+        &mut self,
+        name: &[u8],
+        file_type: FileType,
+        enter: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Step, Errno> {
         let level = self.levels.last().ok_or(Errno::NOENT)?;
         let directory = level.listing.fd()?;
-        let attributes = Attributes::at(directory, name)?;
         let relative = [&level.prefix[..], name].concat();
-        let target = match attributes.file_type() {
-            FileType::Symlink => {
-                rustix::fs::readlinkat(directory, name, Vec::new()).ok().map(std::ffi::CString::into_bytes)
-            }
-            _ => None,
+        let seen = match self.looks || file_type == FileType::Unknown {
+            true => Some(Seen::at(directory, name)?),
+            false => None,
         };
-        if attributes.is_directory()
+        let is_directory = match &seen {
+            Some(seen) => seen.attributes.is_directory(),
+            None => file_type == FileType::Directory,
+        };
+        if is_directory
             && self.levels.len() < self.depth
             && enter(&relative)
             && let Some(listing) = open_below(directory, name)?
         {
             self.levels.push(Level { listing, prefix: [&relative[..], b"/"].concat() });
         }
-        Ok(Step { relative, attributes, target })
+        Ok(Step { relative, seen })
     }
 }
 
 /// Opens a directory that was met; `None` where it may not be read or is none any more.
-fn open_below(directory: std::os::fd::BorrowedFd<'_>, name: &[u8]) -> Result<Option<Dir>, Errno> {
+fn open_below(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Dir>, Errno> {
     match open_listing(directory, name) {
         Ok(listing) => Dir::new(listing).map(Some),
         Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
@@ -173,7 +210,7 @@ impl Walk {
                 None => self.ended = true,
                 Some(Err(errno)) => self.end_with(FsError::at("list", &BoxPath::root(), errno)),
                 Some(Ok(step)) => match self.count().and_then(|()| entry_path(&step.relative)) {
-                    Ok(path) => self.ahead.push_back(Ok(view.entry(path, &step.attributes, step.target))),
+                    Ok(path) => self.ahead.extend(step.seen.map(|seen| Ok(view.seen_entry(path, seen)))),
                     Err(error) => self.end_with(error),
                 },
             }
