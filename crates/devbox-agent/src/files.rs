@@ -12,7 +12,7 @@ use futures_util::stream::{self, StreamExt as _};
 use crate::content::body_of;
 use crate::deadline::Deadline;
 use crate::guest::LocalGuest;
-use crate::upload::{write_batch, write_now, write_streamed};
+use crate::upload::{write_batch, write_streamed};
 use crate::work::{STEPS, are_small, begin_elsewhere, elsewhere, finished, is_small_write};
 
 #[async_trait]
@@ -29,7 +29,7 @@ impl Files for LocalGuest {
         }
         match body.as_bytes() {
             Some(content) if is_small_write(content.len(), request.durability) => {
-                Ok(write_now(&self.root, grant, request, content)?)
+                Ok(self.root.enter(grant)?.write_file(request, content)?)
             }
             _ => write_streamed(self.root.clone(), grant, request, body).await,
         }

@@ -12,18 +12,6 @@ use futures_util::stream::StreamExt as _;
 use crate::deadline::Deadline;
 use crate::work::{CHUNK, EndsElsewhere, STEPS, begin_elsewhere, elsewhere, finished};
 
-/// Writes a small file here and now.
-pub(crate) fn write_now(
-    root: &BoxRoot,
-    grant: &Grant,
-    request: WriteRequest,
-    content: &[u8],
-) -> Result<Written, FsError> {
-    let mut staged = root.enter(grant)?.stage(request)?;
-    staged.write(content)?;
-    staged.publish()
-}
-
 /// Writes a file as its bytes come: while one piece is written, the next is received.
 pub(crate) async fn write_streamed(
     root: BoxRoot,

@@ -51,7 +51,7 @@ async fn attack_box_root_takes_over_agent() {
             if result >= 0: print('pidfd_getfd TOOK', number)\n\
         failed('attach', libc.ptrace(16, 1, 0, 0))\n\
         failed('seize', libc.ptrace(0x4206, 1, 0, 0))\n\
-        for name in ('mem', 'environ', 'maps', 'auxv', 'fd', 'fd/0', 'fd/3', 'map_files', 'exe', 'cwd', 'root/etc'):\n    \
+        for name in ('mem', 'environ', 'maps', 'auxv', 'fd/0', 'fd/3', 'map_files', 'exe', 'cwd', 'root/etc'):\n    \
             try:\n        \
                 path = '/proc/1/' + name\n        \
                 os.listdir(path) if name in ('fd', 'map_files') else os.open(path, os.O_RDONLY)\n        \
