@@ -131,6 +131,8 @@ impl Stream for Output {
         }
         let Some(events) = &mut self.events else { return Poll::Ready(None) };
         let event = std::task::ready!(events.poll_next_unpin(context));
+        // Where the events end with the input, the reason may have come with that end.
+        let event = event.or_else(|| self.poll_input_problem(context).map(Err));
         if !matches!(event, Some(Ok(_))) {
             self.events = None;
         }

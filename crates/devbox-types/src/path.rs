@@ -68,7 +68,7 @@ impl Coded for BoxPathError {
 ///
 /// Bytes without NUL; segments joined by single `/`, none of them empty, `.` or `..`. Empty is the root itself.
 /// A path written with a trailing `/` demands a directory, and remembers it.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BoxPath {
     bytes: Vec<u8>,
     wants_directory: bool,
@@ -83,7 +83,7 @@ impl BoxPath {
     /// The root that the caller sees.
     #[must_use]
     pub fn root() -> Self {
-        Self::default()
+        Self { bytes: Vec::new(), wants_directory: true }
     }
 
     /// Parses raw bytes, as they come in JSON, archives or on a command line. A leading `/` means the root.
@@ -210,6 +210,12 @@ impl BoxPath {
             target.push('/');
         }
         target
+    }
+}
+
+impl Default for BoxPath {
+    fn default() -> Self {
+        Self::root()
     }
 }
 
@@ -385,7 +391,7 @@ mod tests {
         let path = BoxPath::parse(b"//a/./b//").expect("a path");
         assert_eq!((path.as_bytes(), path.wants_directory()), (&b"a/b"[..], true));
         assert!(!BoxPath::parse(b"a/b").expect("a path").wants_directory());
-        assert!(BoxPath::parse(b"/").expect("a path").is_root());
+        assert_eq!(BoxPath::parse(b"/"), Ok(BoxPath::root()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! answer's body does the same. That saves two wake-ups of another task per call, which dominate small calls, and makes
 //! dropping a call close its connection, which is how the peer learns that nobody waits any more.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,12 +12,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, Stream};
+use devbox_types::Problem;
+use futures_util::FutureExt as _;
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::pool::Pool;
@@ -111,6 +115,44 @@ pub(super) async fn http2_handshake(stream: Box<dyn Connection>) -> hyper::Resul
     Ok(sender)
 }
 
+/// Keeps the body of a request going. A task sends it, which without this would go on after the call was dropped.
+pub(super) struct Sending {
+    _alive: oneshot::Sender<Infallible>,
+    failure: oneshot::Receiver<Problem>,
+}
+
+impl Sending {
+    /// A body that breaks off when the [`Sending`] beside it is dropped; the peer then sees the call cut off.
+    pub(super) fn tie(mut body: Body) -> (Body, Self) {
+        let (alive, mut dropped) = oneshot::channel();
+        let (failed, failure) = oneshot::channel();
+        let mut failed = Some(failed);
+        let length = body.length();
+        let tied = stream::poll_fn(move |context| {
+            if Pin::new(&mut dropped).poll(context).is_ready() {
+                return Poll::Ready(Some(Err(BodyError::Interrupted { source: None })));
+            }
+            let item = std::task::ready!(body.poll_next_unpin(context));
+            if let (Some(Err(error)), Some(failed)) =
+                (&item, failed.take_if(|_| matches!(item, Some(Err(_)))))
+            {
+                // If nobody waits for it, the call is over already.
+                let _ = failed.send(error.to_problem());
+            }
+            Poll::Ready(item)
+        });
+        (Body::from_stream(tied, length), Self { _alive: alive, failure })
+    }
+
+    /// Waits until the body fails; for ever, if it does not. HTTP/2 does not tell the call so.
+    pub(super) async fn failure(&mut self) -> Problem {
+        match (&mut self.failure).await {
+            Ok(problem) => problem,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
 /// What has to be polled for an answer's body to come.
 pub(super) enum Driver {
     /// A task of its own does it.
@@ -141,11 +183,13 @@ impl Driver {
 pub(super) struct AnswerBody {
     incoming: Incoming,
     driver: Option<Driver>,
+    /// Ends what is still being sent when nobody reads the answer any more.
+    _sending: Option<Sending>,
 }
 
 impl AnswerBody {
-    pub(super) fn new(incoming: Incoming, driver: Driver) -> Self {
-        Self { incoming, driver: Some(driver) }
+    pub(super) fn new(incoming: Incoming, driver: Driver, sending: Option<Sending>) -> Self {
+        Self { incoming, driver: Some(driver), _sending: sending }
     }
 
     /// The same for whoever need not know.

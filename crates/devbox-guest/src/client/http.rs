@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
+use hyper::body::Incoming;
 
-use super::connection::{AnswerBody, Driver};
+use super::connection::{AnswerBody, Driver, Http1, Sending};
 use super::error::SendError;
 use super::pool::Pool;
 use crate::body::Body;
@@ -65,9 +66,16 @@ impl HttpClient {
     }
 
     async fn exchange(&self, request: Request<Body>, kind: Exchange) -> Result<Response<Body>, SendError> {
-        match self.pool.transport.protocol() {
-            Protocol::Http1Pool => self.exchange_http1(request, kind).await,
-            Protocol::Http2Single => self.exchange_http2(request).await,
+        match (self.pool.transport.protocol(), kind) {
+            (Protocol::Http1Pool, Exchange::OneWay) => self.exchange_http1(request, kind, None).await,
+            (Protocol::Http1Pool, Exchange::Duplex) => {
+                let (request, sending) = tied(request);
+                self.exchange_http1(request, kind, sending).await
+            }
+            (Protocol::Http2Single, _) => {
+                let (request, sending) = tied(request);
+                self.exchange_http2(request, sending).await
+            }
         }
     }
 
@@ -75,12 +83,13 @@ impl HttpClient {
         &self,
         mut request: Request<Body>,
         kind: Exchange,
+        sending: Option<Sending>,
     ) -> Result<Response<Body>, SendError> {
         request.headers_mut().entry(header::HOST).or_insert_with(|| self.host.clone());
         while let Some(mut connection) = self.pool.take_idle() {
             let again = copy_if_repeatable(&request);
             match connection.exchange(request).await {
-                Ok(answer) => return Ok(self.answer(answer, connection, kind)),
+                Ok(answer) => return Ok(self.answer(answer, connection, kind, sending)),
                 // Connections that are idle die together, when their peer restarts: go on until there is none.
                 Err(mut failed) => match failed.take_message().or(again) {
                     Some(unsent) if !failed.error().is_parse() => request = unsent,
@@ -90,23 +99,28 @@ impl HttpClient {
         }
         let mut connection = self.pool.open().await?;
         match connection.exchange(request).await {
-            Ok(answer) => Ok(self.answer(answer, connection, kind)),
+            Ok(answer) => Ok(self.answer(answer, connection, kind, sending)),
             Err(failed) => Err(SendError::of(failed.into_error())),
         }
     }
 
     fn answer(
         &self,
-        answer: Response<hyper::body::Incoming>,
-        connection: Box<super::connection::Http1>,
+        answer: Response<Incoming>,
+        connection: Box<Http1>,
         kind: Exchange,
+        sending: Option<Sending>,
     ) -> Response<Body> {
         let driver = Driver::Inline { connection, pool: Arc::clone(&self.pool) };
         let driver = if kind == Exchange::Duplex { driver.detach() } else { driver };
-        answer.map(|incoming| AnswerBody::new(incoming, driver).into_body())
+        answer.map(|incoming| AnswerBody::new(incoming, driver, sending).into_body())
     }
 
-    async fn exchange_http2(&self, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
+    async fn exchange_http2(
+        &self,
+        mut request: Request<Body>,
+        mut sending: Option<Sending>,
+    ) -> Result<Response<Body>, SendError> {
         let target = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::builder()
             .scheme(Scheme::HTTP)
@@ -114,17 +128,37 @@ impl HttpClient {
             .path_and_query(target.unwrap_or_else(|| PathAndQuery::from_static("/")))
             .build()
             .map_err(|source| SendError::Request { source })?;
-        let again = copy_if_repeatable(&request);
-        let answer = match self.pool.http2().await?.try_send_request(request).await {
-            Ok(answer) => answer,
-            // The connection may have ended unseen: once more, on a new one.
-            Err(mut failed) => match failed.take_message().or(again) {
-                Some(unsent) => self.pool.http2().await?.send_request(unsent).await.map_err(SendError::of)?,
-                None => return Err(SendError::of(failed.into_error())),
+        let answer = match &mut sending {
+            None => self.answer_of_http2(request).await?,
+            Some(sending) => tokio::select! {
+                answer = self.answer_of_http2(request) => answer?,
+                problem = sending.failure() => return Err(SendError::Content(problem)),
             },
         };
-        Ok(answer.map(|incoming| AnswerBody::new(incoming, Driver::Task).into_body()))
+        Ok(answer.map(|incoming| AnswerBody::new(incoming, Driver::Task, sending).into_body()))
     }
+
+    async fn answer_of_http2(&self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
+        let again = copy_if_repeatable(&request);
+        match self.pool.http2().await?.try_send_request(request).await {
+            Ok(answer) => Ok(answer),
+            // The connection may have ended unseen: once more, on a new one.
+            Err(mut failed) => match failed.take_message().or(again) {
+                Some(unsent) => self.pool.http2().await?.send_request(unsent).await.map_err(SendError::of),
+                None => Err(SendError::of(failed.into_error())),
+            },
+        }
+    }
+}
+
+/// Ties a body that a task will send to the call that it belongs to. What is in memory is sent in one go anyway.
+fn tied(request: Request<Body>) -> (Request<Body>, Option<Sending>) {
+    if request.body().as_bytes().is_some() {
+        return (request, None);
+    }
+    let (head, body) = request.into_parts();
+    let (body, sending) = Sending::tie(body);
+    (Request::from_parts(head, body), Some(sending))
 }
 
 /// A copy of a request that may be sent twice: it reads only, and has no body.
