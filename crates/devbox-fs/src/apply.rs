@@ -96,7 +96,7 @@ impl Applying<'_> {
             for directory in made {
                 self.report.entries += 1;
                 let (at, inode) = (directory.name, directory.id.inode);
-                self.plan(directory.parent, |number| Undo::Remove {
+                self.plan(&directory.parent, |number| Undo::Remove {
                     at: Spot { directory: number, name: at },
                     inode,
                     tree: false,
@@ -297,7 +297,7 @@ impl Applying<'_> {
     /// A reserved name of the transaction in a directory.
     pub(crate) fn reserve(&mut self, place: &Place) -> Result<Vec<u8>, Errno> {
         let Some(transaction) = &mut self.transaction else { return Ok(self.view.engine.names.fresh()) };
-        let number = transaction.directory(duplicate(place)?)?;
+        let number = transaction.directory(&place.directory)?;
         Ok(transaction.reserve(number))
     }
 
@@ -306,12 +306,12 @@ impl Applying<'_> {
         if self.transaction.is_none() {
             return Ok(());
         }
-        self.plan(duplicate(place)?, undo)
+        self.plan(&place.directory, undo)
     }
 
     fn plan(
         &mut self,
-        directory: std::os::fd::OwnedFd,
+        directory: &std::os::fd::OwnedFd,
         undo: impl FnOnce(usize) -> Undo,
     ) -> Result<(), Errno> {
         let Some(transaction) = &mut self.transaction else { return Ok(()) };
@@ -319,10 +319,6 @@ impl Applying<'_> {
         transaction.plan(undo(number))?;
         transaction.flush()
     }
-}
-
-pub(crate) fn duplicate(place: &Place) -> Result<std::os::fd::OwnedFd, Errno> {
-    place.directory.try_clone().map_err(|_| Errno::MFILE)
 }
 
 pub(crate) fn check_mode(mode: u32) -> Result<(), FsError> {

@@ -95,13 +95,12 @@ impl Batch {
         let transaction =
             self.transaction.as_mut().ok_or(FsError::Invalid { reason: "the batch has ended" })?;
         for directory in made {
-            let number = transaction.directory(directory.parent).at("remember", &path)?;
+            let number = transaction.directory(&directory.parent).at("remember", &path)?;
             let at = Spot { directory: number, name: directory.name };
             let undo = Undo::Remove { at, inode: directory.id.inode, tree: false };
             transaction.plan(undo).at("remember", &path)?;
         }
-        let descriptor = place.directory.try_clone().map_err(|_| FsError::Exhausted)?;
-        let number = transaction.directory(descriptor).at("remember", &path)?;
+        let number = transaction.directory(&place.directory).at("remember", &path)?;
         transaction.flush().at("remember", &path)?;
         if !self.taken.insert((number, place.name.clone())) {
             return Err(FsError::Invalid { reason: "two files of the batch have the same path" });
@@ -190,6 +189,9 @@ impl Batch {
                 sync_directory(directory.as_fd()).at("sync", &here)?;
             }
         }
+        // The new files went from their reserved names; under those of replaced ones are the old files.
+        let replaced = self.ready.iter().filter(|ready| ready.target.seen.is_some());
+        transaction.settle(replaced.map(|ready| ready.target.staged_spot()).collect());
         transaction.commit(self.power).at("write the journal of", &here)?;
         let entries = u64::try_from(self.ready.len()).unwrap_or(u64::MAX);
         Ok(Report { entries, bytes: self.bytes, atomic: entries == 1 })
@@ -222,6 +224,12 @@ impl Drop for Batch {
         let _acting = view.act();
         self.current = None;
         self.transaction = None;
+    }
+}
+
+impl Target {
+    fn staged_spot(&self) -> Spot {
+        Spot { directory: self.spot.directory, name: self.staged.clone() }
     }
 }
 

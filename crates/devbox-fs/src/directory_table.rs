@@ -41,7 +41,7 @@ impl DirectoryTable {
     /// Numbers a directory; the second value says whether it is new.
     pub(crate) fn number(
         &mut self,
-        descriptor: OwnedFd,
+        descriptor: &OwnedFd,
         path: impl FnOnce(&OwnedFd) -> Option<Vec<u8>>,
     ) -> Result<(DirectoryNumber, bool), Errno> {
         let id = Attributes::of(descriptor.as_fd())?.id();
@@ -49,7 +49,8 @@ impl DirectoryTable {
             return Ok((*number, false));
         }
         let number = self.directories.len();
-        let path = path(&descriptor);
+        let path = path(descriptor);
+        let descriptor = descriptor.try_clone().map_err(|_| Errno::MFILE)?;
         self.directories.push(Directory { id, path, descriptor: None });
         self.numbers.insert(id, number);
         self.keep_open(number, Arc::new(descriptor));

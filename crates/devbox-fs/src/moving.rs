@@ -7,7 +7,7 @@ use devbox_types::BoxPath;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use crate::apply::{Applying, duplicate, is_empty};
+use crate::apply::{Applying, is_empty};
 use crate::attributes::Attributes;
 use crate::copy::Copier;
 use crate::directory_table::Spot;
@@ -86,7 +86,7 @@ impl Applying<'_> {
         match &mut self.transaction {
             // Nothing follows that could expect the original gone.
             Some(transaction) if alone => {
-                let number = transaction.directory(duplicate(old).at("remember", from)?);
+                let number = transaction.directory(&old.directory);
                 let at = Spot { directory: number.at("remember", from)?, name: old.name.clone() };
                 transaction.doom(at, existing.id().inode).at("remember", from)
             }
@@ -166,8 +166,8 @@ impl Applying<'_> {
 
     fn plan_move(&mut self, old: &Place, new: &Place, inode: u64) -> Result<(), Errno> {
         let Some(transaction) = &mut self.transaction else { return Ok(()) };
-        let was = transaction.directory(duplicate(old)?)?;
-        let is = transaction.directory(duplicate(new)?)?;
+        let was = transaction.directory(&old.directory)?;
+        let is = transaction.directory(&new.directory)?;
         transaction.plan(Undo::MoveBack {
             was: Spot { directory: was, name: old.name.clone() },
             is: Spot { directory: is, name: new.name.clone() },

@@ -89,8 +89,11 @@ impl View {
     /// Finds the directory and name that a write goes to, past final links, and checks what is there.
     pub(crate) fn target(&self, request: &WriteRequest) -> Result<Target, FsError> {
         let path = &request.path;
-        if path.wants_directory() {
-            return Err(FsError::IsADirectory { path: path.clone() });
+        if path.wants_directory() || path.is_root() {
+            return match self.open(path, true) {
+                Ok(_) | Err(FsError::NotFound { .. }) => Err(FsError::IsADirectory { path: path.clone() }),
+                Err(error) => Err(error),
+            };
         }
         let mut made = Vec::new();
         let place = match self.place(path) {

@@ -55,7 +55,7 @@ impl Transaction {
     }
 
     /// Numbers a directory, remembering that reserved names will be made in it.
-    pub(crate) fn directory(&mut self, descriptor: OwnedFd) -> Result<DirectoryNumber, Errno> {
+    pub(crate) fn directory(&mut self, descriptor: &OwnedFd) -> Result<DirectoryNumber, Errno> {
         let engine = Arc::clone(&self.engine);
         let path = |descriptor: &OwnedFd| {
             engine.state.as_ref().and_then(|state| state.path_of(&engine, descriptor.as_fd()).ok())
@@ -80,6 +80,11 @@ impl Transaction {
         self.next_name += 1;
         self.rubbish.push(Spot { directory, name: name.clone() });
         name
+    }
+
+    /// Says which reserved names are still in use, where the others were given away.
+    pub(crate) fn settle(&mut self, rubbish: Vec<Spot>) {
+        self.rubbish = rubbish;
     }
 
     /// Says how to take back what the caller will do next. It counts once [`Self::flush`] returns.

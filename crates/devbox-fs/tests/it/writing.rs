@@ -164,7 +164,8 @@ fn what_is_no_file_is_refused_at_once() {
         ("/dangling", ErrorCode::NotFound, ErrorCode::NotFound),
         ("/missing/a", ErrorCode::NotFound, ErrorCode::NotFound),
         ("/file/a", ErrorCode::NotADirectory, ErrorCode::NotADirectory),
-        ("/file/", ErrorCode::NotADirectory, ErrorCode::IsADirectory),
+        ("/file/", ErrorCode::NotADirectory, ErrorCode::NotADirectory),
+        ("/missing/", ErrorCode::NotFound, ErrorCode::IsADirectory),
         ("/.~devbox-state", ErrorCode::InvalidPath, ErrorCode::InvalidPath),
         ("/d/.~devbox-x/y", ErrorCode::InvalidPath, ErrorCode::InvalidPath),
     ];
@@ -173,6 +174,8 @@ fn what_is_no_file_is_refused_at_once() {
         assert_eq!(code(read_from(&view, name)), on_read, "read {name}");
         assert_eq!(code(write_to(&view, name, "y")), on_write, "write {name}");
     }
+    let root = WriteRequest::to(devbox_types::BoxPath::root());
+    assert_eq!(code(write(&view, root, b"y")), ErrorCode::IsADirectory);
     assert_eq!(fixture.everything(), before);
 }
 
