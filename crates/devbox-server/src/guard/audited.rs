@@ -166,8 +166,7 @@ impl<G: Guest> Files for Audited<G> {
         });
         let answer = self.guest.write_many(grant, parts.boxed()).await;
         let (path, entries) = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        open.set_path(path);
-        open.set_entries(entries);
+        open.note(|record| (record.path, record.entries) = (path, entries));
         match answer {
             Ok(report) => {
                 open.reported(&report);

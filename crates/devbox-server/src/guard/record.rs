@@ -28,8 +28,8 @@ pub(super) fn add(count: &Count, bytes: &[u8]) {
 /// A record of the audit while its operation is under way. Dropped before it is finished, it records `interrupted`:
 /// whatever happens to a request, its record is written.
 pub(super) struct OpenRecord {
-    slot: Option<AuditSlot>,
-    record: AuditRecord,
+    /// `None` once it is finished.
+    pending: Option<(AuditSlot, AuditRecord)>,
     began: Instant,
     bytes: Count,
 }
@@ -38,7 +38,7 @@ impl OpenRecord {
     /// Opens one; `time` and `duration_us` are filled in here.
     pub(super) fn begin(slot: AuditSlot, record: AuditRecord) -> Self {
         let record = AuditRecord { time: Timestamp::from(SystemTime::now()), ..record };
-        Self { slot: Some(slot), record, began: Instant::now(), bytes: Count::default() }
+        Self { pending: Some((slot, record)), began: Instant::now(), bytes: Count::default() }
     }
 
     /// Where bytes of this operation are counted.
@@ -46,12 +46,15 @@ impl OpenRecord {
         Arc::clone(&self.bytes)
     }
 
-    pub(super) fn set_path(&mut self, path: Option<String>) {
-        self.record.path = path;
+    /// Changes what the record says, until it is finished.
+    pub(super) fn note(&mut self, change: impl FnOnce(&mut AuditRecord)) {
+        if let Some((_, record)) = &mut self.pending {
+            change(record);
+        }
     }
 
     pub(super) fn set_entries(&mut self, entries: u64) {
-        self.record.entries = entries;
+        self.note(|record| record.entries = entries);
     }
 
     pub(super) fn succeed(mut self) {
@@ -60,7 +63,7 @@ impl OpenRecord {
 
     /// Finishes with what a call over many paths did.
     pub(super) fn reported(mut self, report: &Report) {
-        self.record.entries = report.entries;
+        self.set_entries(report.entries);
         self.bytes.store(report.bytes, Ordering::Relaxed);
         self.finish(None);
     }
@@ -79,8 +82,7 @@ impl OpenRecord {
     }
 
     fn finish(&mut self, error: Option<ErrorCode>) {
-        let Some(slot) = self.slot.take() else { return };
-        let mut record = self.record.clone();
+        let Some((slot, mut record)) = self.pending.take() else { return };
         record.bytes = self.bytes.load(Ordering::Relaxed);
         record.error = error;
         record.duration_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -169,7 +171,7 @@ impl Stream for FollowedEntries {
         match &item {
             Some(Ok(_)) => {
                 if let Some(open) = &mut self.open {
-                    open.record.entries += 1;
+                    open.note(|record| record.entries += 1);
                 }
             }
             Some(Err(problem)) => {
@@ -207,7 +209,7 @@ impl Stream for FollowedEvents {
             Some(Ok(ProcessEvent::Exited(status))) => {
                 let code = status.shell_code();
                 if let Some(mut open) = self.open.take() {
-                    open.record.exit_code = Some(code);
+                    open.note(|record| record.exit_code = Some(code));
                     open.succeed();
                 }
             }

@@ -1,9 +1,10 @@
 //! The task that commits records in groups.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use devbox_types::audit::AuditRecord;
-use sqlx::{Connection as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -76,28 +77,56 @@ async fn insert(journal: &mut SqliteConnection, records: &[AuditRecord]) -> Resu
         return Ok(());
     }
     let mut transaction = journal.begin_with("BEGIN IMMEDIATE").await?;
-    for record in records {
-        sqlx::query(
-            "INSERT INTO audit (time, request_id, key_id, project, box_id, operation, path, bytes, entries, \
-             sha256, error, exit_code, duration_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(record.time.nanoseconds())
-        .bind(record.request_id.as_str())
-        .bind(&record.key_id)
-        .bind(&record.project)
-        .bind(record.box_id.as_ref().map(|id| id.as_str()))
-        .bind(record.operation.as_str())
-        .bind(&record.path)
-        .bind(clamp(record.bytes))
-        .bind(clamp(record.entries))
-        .bind(&record.sha256)
-        .bind(record.error.map(|code| code.as_str()))
-        .bind(record.exit_code)
-        .bind(clamp(record.duration_us))
-        .execute(&mut *transaction)
-        .await?;
+    let mut rest = records;
+    for (rows, statement) in STATEMENTS.iter() {
+        let chunks = rest.chunks_exact(*rows);
+        rest = chunks.remainder();
+        for chunk in chunks {
+            insert_rows(&mut transaction, statement, chunk).await?;
+        }
     }
     transaction.commit().await
+}
+
+/// Rows in one statement. Each statement is a message to SQLite's thread and back, which costs more than a row: with 32 rows
+/// in one, a record costs 3 µs of processor time instead of 11.
+static STATEMENTS: LazyLock<[(usize, String); 3]> =
+    LazyLock::new(|| [32, 8, 1].map(|rows| (rows, statement_of(rows))));
+
+fn statement_of(rows: usize) -> String {
+    let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    format!(
+        "INSERT INTO audit (time, request_id, key_id, project, box_id, operation, path, bytes, entries, \
+         sha256, error, exit_code, duration_us) VALUES {}",
+        vec![row; rows].join(", ")
+    )
+}
+
+/// Inserts as many rows as `statement` has.
+async fn insert_rows(
+    connection: &mut SqliteConnection,
+    statement: &str,
+    records: &[AuditRecord],
+) -> Result<(), sqlx::Error> {
+    // Made of constants, above.
+    let mut query = sqlx::query(AssertSqlSafe(statement));
+    for record in records {
+        query = query
+            .bind(record.time.nanoseconds())
+            .bind(record.request_id.as_str())
+            .bind(&record.key_id)
+            .bind(&record.project)
+            .bind(record.box_id.as_ref().map(|id| id.as_str()))
+            .bind(record.operation.as_str())
+            .bind(&record.path)
+            .bind(clamp(record.bytes))
+            .bind(clamp(record.entries))
+            .bind(&record.sha256)
+            .bind(record.error.map(|code| code.as_str()))
+            .bind(record.exit_code)
+            .bind(clamp(record.duration_us));
+    }
+    query.execute(connection).await.map(|_| ())
 }
 
 /// SQLite's integers are signed; no count of ours gets there.
