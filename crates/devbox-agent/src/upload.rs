@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use devbox_fs::{Batch, BoxRoot, FsError, Staged};
-use devbox_guest::Body;
 use devbox_guest::contract::UploadParts;
+use devbox_guest::{Body, UploadPart};
 use devbox_types::file::{WriteRequest, Written};
 use devbox_types::operation::Report;
 use devbox_types::{Grant, Problem};
@@ -57,6 +57,9 @@ async fn next_piece(body: &mut Body, deadline: Deadline) -> Result<Vec<Bytes>, P
 
 /// What is done to a batch.
 enum Step {
+    /// A whole file.
+    Add(WriteRequest, Bytes),
+    /// A file, piece by piece.
     Begin(WriteRequest),
     Write(Bytes),
     Finish,
@@ -76,11 +79,7 @@ pub(crate) async fn write_batch(
         if part.request.length.is_none() {
             part.request.length = part.body.length();
         }
-        upload.add(Step::Begin(part.request)).await?;
-        while let Some(chunk) = deadline.bound(part.body.next()).await? {
-            upload.add(Step::Write(chunk?)).await?;
-        }
-        upload.add(Step::Finish).await?;
+        upload.add_part(part, deadline).await?;
     }
     upload.publish().await
 }
@@ -93,8 +92,24 @@ struct Upload {
 }
 
 impl Upload {
+    /// Adds a file: at once if it comes in one chunk, as small ones do.
+    async fn add_part(&mut self, part: UploadPart, deadline: Deadline) -> Result<(), Problem> {
+        let UploadPart { request, mut body } = part;
+        let first = deadline.bound(body.next()).await?.transpose()?.unwrap_or_default();
+        let Some(second) = deadline.bound(body.next()).await? else {
+            return self.add(Step::Add(request, first)).await;
+        };
+        self.add(Step::Begin(request)).await?;
+        self.add(Step::Write(first)).await?;
+        self.add(Step::Write(second?)).await?;
+        while let Some(chunk) = deadline.bound(body.next()).await? {
+            self.add(Step::Write(chunk?)).await?;
+        }
+        self.add(Step::Finish).await
+    }
+
     async fn add(&mut self, step: Step) -> Result<(), Problem> {
-        if let Step::Write(chunk) = &step {
+        if let Step::Add(_, chunk) | Step::Write(chunk) = &step {
             self.bytes += chunk.len();
         }
         self.steps.push(step);
@@ -111,6 +126,7 @@ impl Upload {
         let batch = elsewhere(move || {
             let mut files = in_hand(&mut batch)?;
             steps.into_iter().try_for_each(|step| match step {
+                Step::Add(request, content) => files.add(request, &content),
                 Step::Begin(request) => files.begin(request),
                 Step::Write(chunk) => files.write(&chunk),
                 Step::Finish => files.finish(),

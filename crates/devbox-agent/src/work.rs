@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 pub(crate) const SMALL: u64 = 64 * 1024;
 
 /// How many bytes of a large body are handled per hop: enough that the hop does not show, few enough to stay in the cache.
-pub(crate) const CHUNK: usize = 256 * 1024;
+pub(crate) const CHUNK: usize = 512 * 1024;
 
 /// How many steps over names, or entries of a walk, are handled per hop.
 pub(crate) const STEPS: usize = 256;

@@ -15,7 +15,7 @@ use futures_util::Stream;
 use rustix::process::{Pid, Signal};
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::command::{Command, Prepared, Stdin};
 use crate::error::ExecError;
@@ -28,6 +28,9 @@ use crate::tree::Tree;
 
 /// How many processes one engine runs at a time: each costs it four descriptors and two small tasks.
 pub(crate) const MAX_RUNNING: usize = 1024;
+
+/// The most trees that are being killed at a time: each reads all of `/proc` some times, on a thread for blocking work.
+const MAX_KILLING: usize = 4;
 
 /// The variable that marks every process of a run, as Jenkins' ProcessTreeKiller does: children inherit it, and lose it
 /// only on purpose.
@@ -53,6 +56,7 @@ struct Shared {
     /// What tells our cookies from those of other engines, and of earlier ones in the same box.
     token: String,
     last_id: AtomicU64,
+    killing: Arc<Semaphore>,
     running: Mutex<BTreeMap<ProcessId, Arc<Process>>>,
 }
 
@@ -74,6 +78,7 @@ impl Engine {
             reaper: Arc::default(),
             token: random_token(),
             last_id: AtomicU64::new(0),
+            killing: Arc::new(Semaphore::new(MAX_KILLING)),
             running: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -107,6 +112,7 @@ impl Engine {
             argv: command.argv.clone(),
             started_at: Instant::now(),
             tree: Arc::new(Tree::new(child.pid(), cookie)),
+            killing: Arc::clone(&self.shared.killing),
             engine: Arc::downgrade(&self.shared),
             reaper: Arc::clone(&self.shared.reaper),
             runtime: Handle::current(),
@@ -196,6 +202,7 @@ pub(crate) struct Process {
     argv: Vec<String>,
     started_at: Instant,
     tree: Arc<Tree>,
+    killing: Arc<Semaphore>,
     engine: Weak<Shared>,
     reaper: Arc<Reaper>,
     runtime: Handle,
@@ -249,6 +256,8 @@ impl Process {
 
     /// Kills the whole tree and waits until it is gone.
     pub(crate) async fn kill_tree(&self) {
+        // The semaphore is never closed; without a place the kill is late, not wrong.
+        let _place = self.killing.acquire().await;
         let tree = Arc::clone(&self.tree);
         let left = self.runtime.spawn_blocking(move || tree.kill()).await.unwrap_or(0);
         if left > 0 {
@@ -257,9 +266,9 @@ impl Process {
     }
 
     /// Kills the whole tree in the background.
-    pub(crate) fn kill_tree_later(&self) {
-        let tree = Arc::clone(&self.tree);
-        self.runtime.spawn_blocking(move || tree.kill());
+    pub(crate) fn kill_tree_later(self: &Arc<Self>) {
+        let process = Arc::clone(self);
+        self.runtime.spawn(async move { process.kill_tree().await });
     }
 }
 

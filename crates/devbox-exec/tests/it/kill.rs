@@ -73,6 +73,19 @@ async fn a_dropped_start_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn many_dropped_runs_are_all_killed() {
+    let (engine, marker) = (engine(), marker());
+    let mut runs = Vec::new();
+    for _ in 0..50 {
+        runs.push(
+            engine.run(shell(&format!("setsid sleep {marker} & wait")), no_input()).await.expect("a run"),
+        );
+    }
+    drop(runs);
+    eventually("the end of all", || !is_running(&marker) && engine.list().is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_signal_reaches_the_group_or_the_tree() {
     let engine = engine();
     let (inside, outside) = (marker(), marker());
