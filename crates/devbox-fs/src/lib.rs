@@ -2,6 +2,16 @@
 //!
 //! A [`BoxRoot`] is opened once; each call enters it with a `Grant` and gets a [`View`]: the grant's folder as `/`, its user
 //! as the one whom the kernel checks, its limits. Everything blocks, on the thread that calls it.
+//!
+//! | what | where |
+//! |---|---|
+//! | a path becomes a descriptor, and none leads out | `confine`, `view`, `reserved` |
+//! | the kernel checks the acting user | `acting`, `accounts`, `account_cache` |
+//! | looking and reading | `attributes`, `read`, `list`, `walk` |
+//! | one file is written aside and published | `stage`, `condition`, `publish`, `locks`, `xattrs` |
+//! | many changes, all or none | `batch`, `apply`, `moving`, `copy`, `metadata`, `transaction`, `undo` |
+//! | what a kill leaves is repaired | `state`, `journal`, `directory_table` |
+//! | trees | `tree`, `removable`, `directories`, `content` |
 
 mod account_cache;
 mod accounts;

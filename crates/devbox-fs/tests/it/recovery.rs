@@ -11,6 +11,8 @@ use devbox_types::operation::Operation;
 use crate::fixture::{everything, path};
 
 const ROOT: &str = "DEVBOX_FS_TEST_DYING_ROOT";
+/// How many files a dying batch has.
+const BATCH: usize = 100;
 const STEP: &str = "DEVBOX_FS_TEST_DYING_STEP";
 
 /// Runs a test of this binary in a process of its own, which is to die by SIGKILL.
@@ -44,14 +46,19 @@ fn the_dying_child() {
             }
             die().expect("killed");
         }
+        _ if step.starts_with("batch ") => {
+            kill_after(step["batch ".len()..].parse().expect("a number"));
+            for round in 1.. {
+                let mut batch = view.batch().expect("a batch");
+                for number in 0..BATCH {
+                    let request = WriteRequest::to(path(&format!("/f{number}")));
+                    batch.add(request, format!("{round}").as_bytes()).expect("added");
+                }
+                batch.publish().expect("published");
+            }
+        }
         _ => {
-            // Another thread kills the process at some moment of the work.
-            let micros = step.parse().expect("a number");
-            std::thread::spawn(move || {
-                std::thread::sleep(std::time::Duration::from_micros(micros));
-                let _ =
-                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-            });
+            kill_after(step.parse().expect("a number"));
             let list: Vec<Operation> = (0..2000)
                 .flat_map(|number| {
                     [
@@ -80,6 +87,14 @@ fn the_dying_child() {
             }
         }
     }
+}
+
+/// Another thread kills the process at some moment of the work.
+fn kill_after(micros: u64) {
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_micros(micros));
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    });
 }
 
 fn sample() -> tempfile::TempDir {
@@ -111,6 +126,22 @@ fn a_list_whose_engine_died_at_any_moment_is_all_or_nothing() {
         let all = ["a old", "b old"];
         let nothing = ["a old", "b before"];
         assert!(after == all || after == nothing, "killed after {delay} µs: {after:?}");
+    }
+}
+
+#[test]
+fn a_batch_whose_engine_died_at_any_moment_took_full_effect_or_none() {
+    for delay in [2000, 5000, 9000, 14_000, 20_000, 27_000, 35_000, 44_000, 54_000, 65_000, 77_000, 90_000] {
+        let directory = tempfile::tempdir().expect("a directory");
+        for number in 0..BATCH {
+            std::fs::write(directory.path().join(format!("f{number}")), "0").expect("written");
+        }
+        die(&format!("batch {delay}"), directory.path());
+        BoxRoot::open(directory.path(), RootOptions::default()).expect("a root");
+        let after = everything(directory.path());
+        let rounds: std::collections::BTreeSet<_> =
+            after.iter().filter_map(|entry| entry.split_once(' ')).map(|(_, round)| round).collect();
+        assert_eq!((after.len(), rounds.len()), (BATCH, 1), "killed after {delay} µs: {after:?}");
     }
 }
 
