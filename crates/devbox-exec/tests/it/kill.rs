@@ -123,6 +123,8 @@ async fn nonsense_is_refused() {
     }
     let error = engine.signal(ProcessId(999), 15, SignalTarget::Group).await.expect_err("an error");
     assert_eq!(error.code(), ErrorCode::ProcessNotFound);
+    drop(run);
+    eventually("the end", || engine.list().is_empty()).await;
 }
 
 #[tokio::test]

@@ -53,10 +53,13 @@ async fn a_signal_overtakes_input_that_waits() {
 
 #[tokio::test]
 async fn output_comes_as_it_is_written() {
-    let mut run = engine().run(shell("echo one; sleep 60; echo two"), no_input()).await.expect("a run");
+    let engine = engine();
+    let mut run = engine.run(shell("echo one; sleep 60; echo two"), no_input()).await.expect("a run");
     run.next().await.expect("a start").expect("a start");
     let first = run.next().await.expect("output").expect("output");
     assert_eq!(first, ProcessEvent::Stdout(Bytes::from_static(b"one\n")));
+    drop(run);
+    eventually("the end", || engine.list().is_empty()).await;
 }
 
 #[tokio::test]
