@@ -131,8 +131,10 @@ impl HttpClient {
         let answer = match &mut sending {
             None => self.answer_of_http2(request).await?,
             Some(sending) => tokio::select! {
-                answer = self.answer_of_http2(request) => answer?,
+                biased;
+                // First: it is the cause of whatever the answer then says.
                 problem = sending.failure() => return Err(SendError::Content(problem)),
+                answer = self.answer_of_http2(request) => answer?,
             },
         };
         Ok(answer.map(|incoming| AnswerBody::new(incoming, Driver::Task, sending).into_body()))

@@ -184,8 +184,15 @@ impl MapOk for Vec<Result<Bytes, ()>> {
 async fn a_body_that_breaks_off_is_interrupted_on_both_sides() {
     let guest = FakeGuest::with(&[("/file", b"old")]);
     for (number, client) in both(&guest).into_iter().enumerate() {
-        let chunks = [Ok(Bytes::from(vec![7; 100_000])), Err(BodyError::Interrupted { source: None })];
-        let body = Body::from_stream(stream::iter(chunks), None);
+        let first = stream::iter([Ok(Bytes::from(vec![7; 100_000]))]);
+        let watched = guest.clone();
+        let breaks = stream::once(async move {
+            while watched.seen().writes.len() <= number {
+                tokio::task::yield_now().await;
+            }
+            Err(BodyError::Interrupted { source: None })
+        });
+        let body = Body::from_stream(first.chain(breaks), None);
         let refused = client.write(&Grant::whole_box(), WriteRequest::to(path(b"file")), body).await;
         assert_eq!(refused.expect_err("it broke").code, ErrorCode::Interrupted);
         let problem = Problem::new(ErrorCode::Busy, "the source is busy");
