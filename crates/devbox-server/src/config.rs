@@ -1,18 +1,18 @@
 //! What can be chosen.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use devbox_types::devbox::Resources;
 
 use crate::error::ServerError;
+use crate::tls::TlsIdentity;
 
 /// All that a server is told when it starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// Serve TLS with this certificate and key; `None`: plaintext.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsIdentity>,
     /// Serve plaintext on an address that other machines reach.
     pub allow_plaintext: bool,
     /// How much.
@@ -21,15 +21,6 @@ pub struct ServerConfig {
     pub timeouts: Timeouts,
     /// Limits of boxes whose creator names none.
     pub default_resources: Resources,
-}
-
-/// Files with a certificate chain and its private key, both PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The chain, the server's own certificate first.
-    pub certificate: PathBuf,
-    /// The private key: PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
 }
 
 /// How much is let through. What goes beyond is answered, not queued.

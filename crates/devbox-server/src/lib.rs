@@ -9,6 +9,7 @@
 //! | [`config`] | what can be chosen |
 //! | [`server`] | starting, serving, stopping |
 //! | [`error`] | why a server could not start |
+//! | [`tls`] | certificate and key |
 //! | [`openapi`] | the description of the whole API |
 
 mod app;
@@ -31,9 +32,10 @@ mod request_id;
 mod route;
 mod runtime;
 pub mod server;
-mod tls;
+pub mod tls;
 
-pub use config::{Limits, ServerConfig, Timeouts, TlsFiles};
+pub use config::{Limits, ServerConfig, Timeouts};
 pub use error::ServerError;
 pub use openapi::openapi;
 pub use server::Server;
+pub use tls::{TlsFiles, TlsIdentity};

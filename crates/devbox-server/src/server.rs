@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::config::ServerConfig;
+use crate::control;
 use crate::edge::Edge;
 use crate::error::ServerError;
 use crate::guard::Transfers;
@@ -22,7 +23,7 @@ use crate::listener::Acceptor;
 use crate::metrics::Metrics;
 use crate::reconcile::reconcile;
 use crate::request_id::RequestIds;
-use crate::{control, tls};
+use crate::tls::TlsIdentity;
 
 /// How often old records of the audit are removed.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -34,16 +35,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the certificate, and brings records and boxes together.
+    /// Brings records and boxes together.
     ///
     /// # Errors
-    /// `Pem`, `NoCertificate`, `Tls`; `Backend`, `Store`, `Random`.
+    /// `Backend`, `Store`, `Random`.
     pub async fn new(
         config: ServerConfig,
         backend: Arc<dyn Backend>,
         store: Store,
     ) -> Result<Self, ServerError> {
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tls = config.tls.as_ref().map(TlsIdentity::acceptor);
         reconcile(&store, &*backend).await?;
         let app = Arc::new(App {
             transfers: Transfers::new(config.limits.max_transfers_per_key),

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use devbox_backend::Backend as _;
 use devbox_local::{LocalBackend, LocalConfig, Spawner};
-use devbox_server::{Limits, Server, ServerConfig, TlsFiles};
+use devbox_server::{Limits, Server, ServerConfig, TlsFiles, TlsIdentity};
 use devbox_store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -61,7 +61,7 @@ fn serve(settings: ServeSettings) -> Result<ExitCode, ServeError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ServeError::NotRoot);
     }
-    let config = server_config(&settings);
+    let config = server_config(&settings)?;
     config.check_exposure(settings.listen)?;
     let account = account::find(settings.user.as_deref())?;
     let data_dir = data_dir::take(&settings.data_dir, &account)?;
@@ -78,15 +78,17 @@ fn serve(settings: ServeSettings) -> Result<ExitCode, ServeError> {
     runtime.block_on(work(config, &data_dir, listener, spawner))
 }
 
-fn server_config(settings: &ServeSettings) -> ServerConfig {
+/// What the server is told. The private key is read here, while root may still read it.
+fn server_config(settings: &ServeSettings) -> Result<ServerConfig, ServeError> {
     let defaults = ServerConfig::default();
     let max_transfer_bytes = settings.max_transfer.unwrap_or(defaults.limits.max_transfer_bytes);
-    ServerConfig {
-        tls: settings.tls.clone().map(|(certificate, key)| TlsFiles { certificate, key }),
+    let files = settings.tls.clone().map(|(certificate, key)| TlsFiles { certificate, key });
+    Ok(ServerConfig {
+        tls: files.as_ref().map(TlsIdentity::load).transpose()?,
         allow_plaintext: settings.allow_plaintext,
         limits: Limits { max_transfer_bytes, ..defaults.limits },
         ..defaults
-    }
+    })
 }
 
 /// All that is done without root.
