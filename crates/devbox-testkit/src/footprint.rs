@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 /// What is there of one server: every process, mount and cgroup that can be told to be its.
 ///
-/// A process is one of the server's if its executable or command line names the data directory, or if it is in a cgroup of the
-/// server's; a cgroup is, if its name has one of the marks.
+/// A process is one of the server's if its command line, its cgroups or a mount in a namespace of its own bear a mark; a
+/// mount is, by its root or place; a cgroup, by its path; a loop device, by its image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Footprint {
     /// `pid command line`.
@@ -67,6 +67,7 @@ impl fmt::Display for Footprint {
 
 fn processes(is_marked: &impl Fn(&str) -> bool) -> BTreeSet<String> {
     let own = std::process::id();
+    let own_namespace = fs::read_link("/proc/self/ns/mnt").ok();
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -75,9 +76,12 @@ fn processes(is_marked: &impl Fn(&str) -> bool) -> BTreeSet<String> {
         let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
         let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
         let cgroups = String::from_utf8_lossy(&read("cgroup")).into_owned();
+        let namespace = fs::read_link(entry.path().join("ns/mnt")).ok();
+        let mounts_are_marked =
+            || namespace != own_namespace && is_marked(&String::from_utf8_lossy(&read("mountinfo")));
         // A process that ended and was not reaped yet holds nothing of the host but a row in its table.
         let is_alive = !String::from_utf8_lossy(&read("stat")).contains(") Z ");
-        if pid != own && is_alive && (is_marked(&command) || is_marked(&cgroups)) {
+        if pid != own && is_alive && (is_marked(&command) || is_marked(&cgroups) || mounts_are_marked()) {
             found.insert(format!("{pid} {command}"));
         }
     }

@@ -145,7 +145,7 @@ impl LiveServer {
 
     fn wait_until_ready(&mut self) -> Result<()> {
         let start = Instant::now();
-        while !answers(self.address, self.options.tls) {
+        while !(self.data_dir.join("first.key").exists() && answers(self.address, self.options.tls)) {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
                 self.child = None;
                 bail!("the server ended at once: {status}\n{}", self.log());
@@ -240,7 +240,16 @@ impl LiveServer {
     /// What is on the host of this server and its boxes.
     #[must_use]
     pub fn footprint(&self) -> Footprint {
-        Footprint::of(&[&self.data_dir.to_string_lossy()])
+        let marks = self.marks();
+        Footprint::of(&marks.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// By what the server's processes, mounts and cgroups are known: the data directory, and the name that the local
+    /// backend gives to its cgroups and leaves there.
+    fn marks(&self) -> Vec<String> {
+        let instance = std::fs::read_to_string(self.data_dir.join("local/instance")).unwrap_or_default();
+        let marks = [self.data_dir.to_string_lossy().into_owned(), instance.trim().to_owned()];
+        marks.into_iter().filter(|mark| !mark.is_empty()).collect()
     }
 }
 
@@ -255,7 +264,9 @@ impl Drop for LiveServer {
             eprintln!("── the server's log ──\n{}", self.log());
             return;
         }
-        let left = Footprint::wait_until_gone(&[&self.data_dir.to_string_lossy()], Duration::from_secs(10));
+        let marks = self.marks();
+        let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
+        let left = Footprint::wait_until_gone(&marks, Duration::from_secs(10));
         assert!(left.is_empty(), "the server left this behind:\n{left}\n{}", self.log());
     }
 }

@@ -103,7 +103,7 @@ async fn attack_host_template_shows_private_files() -> Result<()> {
             }
         }
         let passwd = printed(user, "cat /etc/passwd").await?;
-        ensure!(passwd.lines().count() < 10, "this looks like the host's /etc/passwd:\n{passwd}");
+        ensure!(passwd != std::fs::read_to_string("/etc/passwd")?.trim(), "this is the host's /etc/passwd");
         for absent in ["/usr/local/bin", "/usr/src", "/root/.ssh", "/var/lib/dpkg", "/boot"] {
             let listed = shell(user, &format!("ls -A {absent} 2>/dev/null")).await?;
             ensure!(listed.stdout.is_empty(), "{absent} of the host is seen");

@@ -27,9 +27,8 @@ async fn nothing_is_left(pool: &str, boxes: usize) -> Result<()> {
     // The first box makes what all of them share.
     one_box(&bed).await?;
     let data_dir = bed.server.data_dir().to_path_buf();
-    let mark = data_dir.to_string_lossy().into_owned();
-    let (before, folders, descriptors) =
-        (Footprint::of(&[&mark]), tree(&data_dir), open_descriptors(bed.server.pid()));
+    let (before, folders) = (bed.server.footprint(), tree(&data_dir));
+    let descriptors = open_descriptors(bed.server.pid());
     let begin = Instant::now();
     let mut ids = BTreeSet::new();
     for _ in 0..boxes / AT_ONCE {
@@ -46,7 +45,7 @@ async fn nothing_is_left(pool: &str, boxes: usize) -> Result<()> {
     let marks: Vec<&str> = ids.iter().map(String::as_str).collect();
     let left = Footprint::wait_until_gone(&marks, Duration::from_secs(10));
     ensure!(left.is_empty(), "of the boxes is left:\n{left}");
-    let after = Footprint::of(&[&mark]);
+    let after = bed.server.footprint();
     ensure!(after == before, "before:\n{before}after:\n{after}");
     let grown: Vec<_> = tree(&data_dir).difference(&folders).cloned().collect();
     ensure!(grown.is_empty(), "left in the data directory: {grown:?}");

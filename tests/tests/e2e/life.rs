@@ -109,8 +109,10 @@ async fn the_spawner_dies_with_the_server_and_takes_the_boxes_along() -> Result<
     // Without its spawner a server cannot make boxes: it may end, or say so; it must not hang or lie.
     let answer = tokio::time::timeout(Duration::from_secs(20), bed.sandbox()).await?;
     ensure!(answer.is_err(), "a box was made without a spawner");
-    // It may have ended by itself.
+    // It may have ended by itself. The next one finds what the spawner could not clear any more.
     let _ = bed.server.stop();
+    bed.restart()?;
+    assert_eq!(bed.client.get(sandbox.id().as_str()).await?.status.state, BoxState::Stopped);
     Ok(())
 }
 

@@ -104,7 +104,7 @@ async fn a_timeout_kills_the_whole_tree() -> Result<()> {
     let command = Command::new(["sh", "-c", TREE]).with_timeout(Duration::from_millis(700));
     let output = sandbox.run(command).await?;
     ensure!(output.status.timed_out, "{:?}", output.status);
-    only_the_agent_is_left(&sandbox)
+    only_the_agent_is_left(&sandbox).await
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_client_that_goes_away_takes_the_whole_tree_along() -> Result<()> {
     while !matches!(events.next().await.context("a line")??, ProcessEvent::Stdout(_)) {}
     ensure!(!sandbox.processes().await?.is_empty());
     drop(events);
-    only_the_agent_is_left(&sandbox)
+    only_the_agent_is_left(&sandbox).await
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn a_signal_to_the_tree_reaches_all_of_it() -> Result<()> {
     sandbox.signal(id, SignalRequest { signal: 9, tree: true }).await?;
     let last = events.next().await.context("the end")??;
     ensure!(matches!(&last, ProcessEvent::Exited(status) if status.signal == Some(9)), "{last:?}");
-    only_the_agent_is_left(&sandbox)?;
+    only_the_agent_is_left(&sandbox).await?;
     let gone = sandbox.signal(id, SignalRequest { signal: 9, tree: false }).await;
     assert_eq!(code_of(gone), ErrorCode::ProcessNotFound);
     Ok(())
@@ -147,7 +147,7 @@ async fn orphans_are_reaped() -> Result<()> {
 }
 
 /// Waits until the box has one process: its agent.
-fn only_the_agent_is_left(sandbox: &Sandbox) -> Result<()> {
+async fn only_the_agent_is_left(sandbox: &Sandbox) -> Result<()> {
     let start = Instant::now();
     loop {
         let processes = host::processes_of(sandbox.id().as_str());
@@ -156,6 +156,6 @@ fn only_the_agent_is_left(sandbox: &Sandbox) -> Result<()> {
             return Ok(());
         }
         ensure!(start.elapsed() < Duration::from_secs(10), "still there: {processes:?}");
-        std::thread::sleep(Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
