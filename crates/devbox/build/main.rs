@@ -12,6 +12,8 @@
 //! Under clippy nothing is embedded either: it is recognised by the wrapper that it puts around rustc. `cargo check`
 //! cannot be told from `cargo build` here; it builds the agent once, or is told not to with `DEVBOX_AGENT_STUB=1`.
 
+#![expect(clippy::print_stdout, reason = "cargo reads what a build script prints")]
+
 mod dependencies;
 mod nested;
 

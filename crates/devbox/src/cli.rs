@@ -85,7 +85,7 @@ pub(crate) struct ConnectionArgs {
 /// prints it once and leaves it in first.key in the data directory, readable by root and the server alone.
 ///
 /// An address that other machines can reach needs --tls-cert and --tls-key, or --allow-plaintext. SIGTERM and SIGINT let
-/// running calls end and leave every box as it is.
+/// running calls end, then stop the boxes; their files stay.
 #[derive(Debug, Default, Args)]
 #[command(after_help = "Examples:\n  \
     sudo devbox serve\n  \
@@ -263,7 +263,7 @@ pub(crate) struct RmArgs {
 #[command(after_help = "Examples:\n  \
     devbox exec try-1 -- python3 main.py\n  \
     devbox exec try-1 -- sh -c 'ls *.py | wc -l'\n  \
-    devbox exec -u root -w /etc try-1 -- cat shadow\n  \
+    devbox exec -u root -w /etc try-1 -- ls -l shadow\n  \
     tar c src | devbox exec try-1 -- tar x")]
 pub(crate) struct ExecArgs {
     /// Id or name of the box

@@ -55,7 +55,7 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
 
 /// One part of the chain; a problem names the path it is about, unless it has done so.
 fn line(part: &(dyn Error + 'static)) -> String {
-    let text = part.to_string();
+    let text = part.to_string().trim_end().to_owned();
     match problem(part).and_then(|problem| problem.path.as_deref()) {
         Some(path) if !text.contains(path) => format!("{text}: {path}"),
         _ => text,

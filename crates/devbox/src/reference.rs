@@ -37,7 +37,8 @@ impl Coded for NotInBox {
     }
 
     fn hint(&self) -> Option<String> {
-        Some(format!("write it as BOX:PATH, such as my-box:{}", self.path.display()))
+        let path = self.path.display().to_string();
+        Some(format!("write it as BOX:PATH, such as my-box:{}", path.trim_start_matches(':')))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The configuration file: which one it is, and what may stand in it.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -64,18 +64,14 @@ impl ConfigFile {
     /// Reads the file that is named, or else the first that there is. Files are not merged.
     pub(crate) fn load(flag: Option<&Path>, environment: &impl Environment) -> Result<Self, SettingsError> {
         if let Some(path) = flag.map(Path::to_owned).or_else(|| environment.path("DEVBOX_CONFIG")) {
-            let text = read(&path)?.ok_or_else(|| SettingsError::Unreadable {
-                path: path.clone(),
-                source: std::io::ErrorKind::NotFound.into(),
-            })?;
-            return Self::parse(&text, Source::Person(path));
+            return Self::parse(&read(&path)?, Source::Person(path));
         }
         let in_folder = PathBuf::from("devbox.toml");
-        if let Some(text) = read(&in_folder)? {
+        if let Some(text) = read_if_there(&in_folder)? {
             return Self::parse(&text, Source::Folder(in_folder));
         }
         let Some(in_home) = personal(environment) else { return Ok(Self::default()) };
-        match read(&in_home)? {
+        match read_if_there(&in_home)? {
             Some(text) => Self::parse(&text, Source::Person(in_home)),
             None => Ok(Self::default()),
         }
@@ -110,14 +106,19 @@ fn personal(environment: &impl Environment) -> Option<PathBuf> {
     Some(folder.join("devbox/devbox.toml"))
 }
 
-/// The text of a file that nobody but its reader, or root, could have written; `None` if there is no such file.
-fn read(path: &Path) -> Result<Option<String>, SettingsError> {
+/// The same as [`read`]; `None` if there is no such file.
+fn read_if_there(path: &Path) -> Result<Option<String>, SettingsError> {
+    match read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(SettingsError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The text of a file that nobody but its reader, or root, could have written.
+fn read(path: &Path) -> Result<String, SettingsError> {
     let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
+    let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     let own = [0, rustix::process::geteuid().as_raw()];
     if !own.contains(&metadata.uid()) || metadata.mode() & 0o002 != 0 {
@@ -125,5 +126,5 @@ fn read(path: &Path) -> Result<Option<String>, SettingsError> {
     }
     let mut text = String::new();
     file.take(SIZE_LIMIT).read_to_string(&mut text).map_err(unreadable)?;
-    Ok(Some(text))
+    Ok(text)
 }
