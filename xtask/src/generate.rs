@@ -10,8 +10,10 @@ use devbox_types::ErrorCode;
 use crate::command::{built, cargo, output, run};
 use crate::graph;
 
+type Render = fn() -> Result<String>;
+
 /// Every generated file and what it is made by; first those that need no build.
-const FILES: &[(&str, fn() -> Result<String>)] = &[
+const FILES: &[(&str, Render)] = &[
     (graph::FILE, graph::render),
     ("docs/reference/errors.md", || Ok(errors())),
     ("docs/reference/cli.md", command_line),
