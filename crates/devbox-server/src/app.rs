@@ -54,7 +54,7 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// Does `work` on a box or key, and records how it ended.
+    /// Does `work` on a box or key, and records how it ended; `subject` says what it was about, once that is known.
     ///
     /// # Errors
     /// Those of `work`, and `unavailable` if the audit has no room.
@@ -62,12 +62,13 @@ impl Actor {
         &self,
         store: &Store,
         operation: AuditedOperation,
-        subject: Subject,
+        subject: impl FnOnce(Option<&T>) -> Subject,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
         let slot = store.audit().reserve().await?;
         let (time, began) = (Timestamp::from(std::time::SystemTime::now()), Instant::now());
         let result = work.await;
+        let subject = subject(result.as_ref().ok());
         slot.record(AuditRecord {
             time,
             request_id: self.request_id.clone(),

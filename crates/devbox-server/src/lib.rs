@@ -10,7 +10,7 @@
 //! | [`server`] | starting, serving, stopping |
 //! | [`error`] | why a server could not start |
 //! | [`tls`] | certificate and key |
-//! | [`openapi`] | the description of the whole API |
+//! | [`mod@openapi`] | the description of the whole API |
 
 mod app;
 mod auth;

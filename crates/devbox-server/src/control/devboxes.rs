@@ -94,7 +94,9 @@ async fn make(
     record: BoxRecord,
     creation: Option<Creation>,
 ) -> Result<Devbox, Refusal> {
-    let subject = Subject::of_box(&record.id);
+    let proposed = record.id.clone();
+    // A repeated request is about the box that was made before.
+    let subject = move |made: Option<&Devbox>| Subject::of_box(made.map_or(&proposed, |devbox| &devbox.id));
     let work = async {
         let reserved = match app.store.reserve_box(record, creation.as_ref()).await? {
             Reservation::Replayed(record) => return Ok(look(&app, &record).await),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use devbox_store::NewKey;
+use devbox_store::{ApiSecret, KeyRecord, NewKey};
 use devbox_types::audit::AuditedOperation;
 use devbox_types::devbox::{ApiKey, ApiKeyList, CreateKeyRequest};
 use http::header::CACHE_CONTROL;
@@ -35,8 +35,9 @@ pub(crate) async fn create(
     let new = NewKey { project, role: request.role, name: request.name };
     let inner = Arc::clone(&app);
     let work = async move {
-        // The id is known only afterwards; the record names the project.
-        let subject = Subject::named(new.project.clone());
+        let subject = |made: Option<&(Arc<KeyRecord>, ApiSecret)>| {
+            made.map_or_else(Subject::default, |(record, _)| Subject::named(record.id.clone()))
+        };
         let making = async { Ok(inner.store.create_key(new).await?) };
         actor.audited(&inner.store, AuditedOperation::KeyCreate, subject, making).await
     };
@@ -76,7 +77,7 @@ pub(crate) async fn revoke(
             tracing::info!(key_id = id, "key_revoked");
             Ok(StatusCode::NO_CONTENT)
         };
-        let subject = Subject::named(id.clone());
+        let subject = |_: Option<&_>| Subject::named(id.clone());
         actor.audited(&inner.store, AuditedOperation::KeyRevoke, subject, revocation).await
     };
     app.finish(work).await

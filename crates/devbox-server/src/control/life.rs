@@ -51,7 +51,8 @@ async fn change(
             tracing::info!(box_id = %record.id, operation = %operation, "box_changed");
             Ok(Json(look(&inner, &record).await))
         };
-        actor.audited(&inner.store, operation, Subject::of_box(&record.id), change).await
+        let subject = |_: Option<&_>| Subject::of_box(&record.id);
+        actor.audited(&inner.store, operation, subject, change).await
     };
     app.finish(work).await
 }
@@ -72,7 +73,7 @@ pub(crate) async fn delete(
             tracing::info!(box_id = %record.id, "box_deleted");
             Ok(StatusCode::NO_CONTENT)
         };
-        let subject = Subject::of_box(&record.id);
+        let subject = |_: Option<&_>| Subject::of_box(&record.id);
         actor.audited(&inner.store, AuditedOperation::BoxDelete, subject, removal).await
     };
     app.finish(work).await

@@ -65,6 +65,8 @@ async fn a_create_is_repeated_without_making_a_second_box() {
     let other = create("k2", json!({ "labels": { "a": "1", "b": "2" } })).await;
     assert_ne!(other.json()["id"], first.json()["id"]);
     assert_eq!(house.backend.ids().await.expect("ids").len(), 2);
+    let audited = house.audit().await;
+    assert_eq!((&audited[0]["box_id"], &audited[1]["box_id"]), (&first.json()["id"], &first.json()["id"]));
 
     let id = first.json()["id"].as_str().expect("an id").to_owned();
     assert_eq!(house.call("DELETE", &format!("/v1/devboxes/{id}"), Value::Null).await.status, 204);
