@@ -52,7 +52,9 @@ impl Identity {
     }
 
     pub(crate) fn new(uid: u32, gid: u32, groups: &[u32], own: Arc<Own>) -> Self {
-        let groups = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        // The file system group counts as a membership by itself. Without it here, most users have the supplementary groups of
+        // the agent: none, and two of six changes of credentials are saved.
+        let groups = groups.iter().filter(|member| **member != gid).map(|gid| Gid::from_raw(*gid)).collect();
         Self { uid, gid, groups, own }
     }
 
@@ -63,6 +65,10 @@ impl Identity {
 
     pub(crate) fn is_in_group(&self, gid: u32) -> bool {
         self.gid == gid || self.groups.contains(&Gid::from_raw(gid))
+    }
+
+    fn has_other_groups(&self) -> bool {
+        self.groups[..] != self.own.groups[..]
     }
 
     /// Makes this thread act as the user until the guard is dropped.
@@ -77,10 +83,13 @@ impl Identity {
         if switched && already.is_some() {
             return Err(Errno::PERM);
         }
-        let acting = Acting { own: &self.own, switched, _not_send: PhantomData };
+        let regroups = switched && self.has_other_groups();
+        let acting = Acting { own: &self.own, switched, regroups, _not_send: PhantomData };
         if switched {
             CURRENT.set(Some((self.uid, self.gid, Arc::as_ptr(&self.groups).addr())));
-            set_thread_groups(&self.groups)?;
+            if regroups {
+                set_thread_groups(&self.groups)?;
+            }
             let gid_set = set_fs_gid(self.gid);
             let uid_set = set_fs_uid(self.uid);
             if !gid_set || !uid_set {
@@ -96,6 +105,7 @@ impl Identity {
 pub(crate) struct Acting<'own> {
     own: &'own Own,
     switched: bool,
+    regroups: bool,
     _not_send: PhantomData<*const ()>,
 }
 
@@ -107,7 +117,8 @@ impl Drop for Acting<'_> {
         CURRENT.set(None);
         let uid_set = set_fs_uid(self.own.uid);
         let gid_set = set_fs_gid(self.own.gid);
-        if !uid_set || !gid_set || set_thread_groups(&self.own.groups).is_err() {
+        let groups_set = !self.regroups || set_thread_groups(&self.own.groups).is_ok();
+        if !uid_set || !gid_set || !groups_set {
             // The next call on this thread would act as somebody else.
             std::process::abort();
         }

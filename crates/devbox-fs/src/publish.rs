@@ -33,7 +33,7 @@ impl Staged {
     ///
     /// The length and digest are checked first, then the condition, with other API writers to that name waiting. A version
     /// that a condition names is exchanged with the new file and looked at: if a process in the box changed it in the last
-    /// moment, it is exchanged back. Mode, owner, `user.*` and `security.*` attributes of a replaced file are kept.
+    /// moment, it is exchanged back, and may have seen the new file in between. Mode, owner, `user.*` and `security.*` attributes of a replaced file are kept.
     ///
     /// # Errors
     /// [`FsError::ShortBody`], [`FsError::DigestMismatch`], [`FsError::PreconditionFailed`], [`FsError::NoSpace`] and others; in

@@ -80,6 +80,25 @@ fn files_belong_to_the_acting_user_and_the_thread_is_itself_again() {
 }
 
 #[test]
+fn a_user_has_its_groups_and_no_others() {
+    let fixture = users();
+    for (name, group, mode) in [("team", 2000, 0o770), ("others", 1001, 0o770), ("roots", 0, 0o770)] {
+        std::fs::create_dir(fixture.host(name)).expect("a directory");
+        chown(fixture.host(name), Some(0), Some(group)).expect("owned");
+        std::fs::set_permissions(fixture.host(name), std::fs::Permissions::from_mode(mode)).expect("mode");
+    }
+    let denied = ErrorCode::PermissionDenied;
+    let view = fixture.view();
+    write_to(&view, "/team/a", "x").expect("a member");
+    assert_eq!(code(write_to(&view, "/others/a", "x")), denied);
+    assert_eq!(code(write_to(&view, "/roots/a", "x")), denied);
+    let other = as_user(&fixture, "other");
+    write_to(&other, "/others/b", "x").expect("the primary group");
+    assert_eq!(code(write_to(&other, "/team/b", "x")), denied);
+    assert_eq!(code(write_to(&other, "/roots/b", "x")), denied);
+}
+
+#[test]
 fn the_kernel_checks_the_acting_user() {
     for confinement in BOTH {
         let options = RootOptions::default()

@@ -153,7 +153,9 @@ fn attack_symlink_swap_while_deleting() {
             }
             stop.store(true, Ordering::Relaxed);
         });
-        assert_eq!(everything(&outside), ["sub/", "sub/file outside"]);
+        // This test itself may have written its own file through the link, as any program would.
+        let left = everything(&outside);
+        assert!(left.ends_with(&["sub/".to_owned(), "sub/file outside".to_owned()]), "{left:?}");
     }
 }
 
