@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use devbox_client::{Client, ClientConfig, CreateRequest};
+use devbox_client::{Client, ClientConfig, Command as Run, CreateRequest};
 use devbox_guest::{Body, Guest, GuestClient, UnixTransport};
 use devbox_testkit::{LiveServer, ServerOptions};
 use devbox_types::agent::{AgentConfig, AgentListen};
@@ -135,25 +135,37 @@ pub(crate) struct WholePath {
 }
 
 impl WholePath {
-    pub(crate) fn start(devbox: &Path) -> Result<Self> {
+    /// Starts a server: with its default pool in a new place, or with a plain pool in this folder.
+    pub(crate) fn start(devbox: &Path, plain_in: Option<&Path>) -> Result<Self> {
         let devbox: PathBuf = std::fs::canonicalize(devbox)?;
-        let server = LiveServer::start_with(ServerOptions::default().with_binary(&devbox))?;
+        let options = ServerOptions::default().with_binary(&devbox);
+        let server = LiveServer::start_with(match plain_in {
+            Some(folder) => options.with_data_dir(folder).with_arguments(&["--pool", "plain"]),
+            None => options,
+        })?;
         let client = Client::connect(ClientConfig::new(server.url(), Some(server.key().to_owned())))?;
         Ok(Self { server, runtime: Arc::new(runtime()?), client, boxes: Vec::new() })
     }
 
-    /// A box to measure.
-    pub(crate) fn subject(&mut self) -> Result<GuestSubject> {
-        let devbox = self.runtime.block_on(self.client.create(&CreateRequest::default()))?;
+    /// A box to measure, and what its files are on.
+    pub(crate) fn subject(&mut self) -> Result<(GuestSubject, String)> {
+        let sandbox = self.runtime.block_on(self.client.create_sandbox(&CreateRequest::default()))?;
+        let devbox = sandbox.devbox();
         self.boxes.push(devbox.id.clone());
-        Ok(GuestSubject {
+        let asked = self.runtime.block_on(sandbox.run(Run::new(["stat", "-f", "-c", "%T", "."])))?;
+        let file_system = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
+        let pool = self.server.log();
+        let pool = pool.split("pool=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("unknown");
+        let box_on = format!("{file_system}, pool {pool}");
+        let subject = GuestSubject {
             name: "whole path: client, server, agent",
             hops: 2,
             runtime: Arc::clone(&self.runtime),
             guest: self.client.guest(&devbox.id)?,
             folder: BoxPath::parse(devbox.workdir.as_bytes())?,
             _agent: None,
-        })
+        };
+        Ok((subject, box_on))
     }
 
     /// From asking for a box until its first file is written, for so many boxes, one after the other.

@@ -49,8 +49,10 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     report.add(of(&mut Echo::start(&sockets)?, plan, "none")?);
     if !options.floors {
         report.add(of(&mut guest::agent_alone(&options.agent()?, &sockets, &ground.folder)?, plan, &on)?);
-        let mut path = guest::WholePath::start(&options.devbox()?)?;
-        report.add(of(&mut path.subject()?, plan, "the box's root: overlay on the server's pool")?);
+        let plain_in = options.folder.is_some().then(|| ground.scratch.path().join("data"));
+        let mut path = guest::WholePath::start(&options.devbox()?, plain_in.as_deref())?;
+        let (mut subject, box_on) = path.subject()?;
+        report.add(of(&mut subject, plan, &box_on)?);
         report.first_byte = Some(Times::of(path.first_bytes(plan.boxes)?));
         path.stop()?;
     }

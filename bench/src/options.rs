@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 
 /// Measures floors, the agent alone and the whole path, and verifies what was moved.
@@ -12,11 +12,11 @@ pub(crate) struct Options {
     /// The `devbox` binary to measure; default: the one beside this program.
     #[arg(long, value_name = "FILE")]
     pub(crate) devbox: Option<PathBuf>,
-    /// The agent to measure alone; default: the one beside this program.
+    /// The agent to measure alone; default: the one that the build of `devbox` embedded.
     #[arg(long, value_name = "FILE")]
     pub(crate) agent: Option<PathBuf>,
-    /// Measure floors and agent in this folder instead of an overlay on btrfs, which is what boxes stand on. Figures of
-    /// the whole path have then no floor of their own file system beside them.
+    /// Measure everything in this folder, boxes in a plain pool, instead of on an overlay on btrfs, which is what boxes
+    /// stand on by default. On a tmpfs the disk's speed does not hide what we cost.
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
     /// Only the floors and the echo: what this machine can do, without us.
@@ -65,7 +65,7 @@ impl Options {
 
     /// The agent to measure alone.
     pub(crate) fn agent(&self) -> Result<PathBuf> {
-        self.agent.clone().map_or_else(|| beside("devbox-agent"), Ok)
+        self.agent.clone().map_or_else(embedded_agent, Ok)
     }
 }
 
@@ -73,4 +73,13 @@ fn beside(name: &str) -> Result<PathBuf> {
     let binary = std::env::current_exe()?.with_file_name(name);
     ensure!(binary.is_file(), "there is no {}: build it, or name another with an option", binary.display());
     Ok(binary)
+}
+
+/// The agent as boxes run it: where the build script of `devbox` left it, in `agent-build` beside the profile's folder.
+fn embedded_agent() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(2).context("this program is in no target folder")?;
+    let builds = std::fs::read_dir(target.join("agent-build")).into_iter().flatten().flatten();
+    let agents = builds.map(|build| build.path().join("agent/devbox-agent"));
+    agents.into_iter().find(|agent| agent.is_file()).context("no agent was built here: name one with --agent")
 }
