@@ -7,12 +7,15 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::StatVfsMountFlags;
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
 };
 
 use super::HostTemplate;
 use crate::error::{Step, StepError};
+use crate::sys::file_owner::as_file_owner;
 use crate::sys::idmap::shifted;
 
 /// The file systems of one box, not attached anywhere yet.
@@ -25,11 +28,12 @@ pub(crate) struct BoxMounts {
 
 impl BoxMounts {
     /// Mounts the layers of a box over those of the template. `userns` shifts the owners of all of them: on disk the
-    /// files of a box belong to 0 and 1000, whatever range it runs in.
+    /// files of a box belong to 0 and 1000, whatever range it runs in. `owner` is the box's root to the host.
     pub(crate) fn make(
         template: &HostTemplate,
         directory: BorrowedFd<'_>,
         userns: BorrowedFd<'_>,
+        owner: u32,
     ) -> Result<Self, StepError> {
         let layers = shifted(directory, userns, false).step("shift the owners of a box's layers")?;
         let lower = |directory: BorrowedFd<'_>| {
@@ -37,8 +41,9 @@ impl BoxMounts {
         };
         let (root, mask, usr) = (lower(template.root())?, lower(template.mask())?, lower(template.usr())?);
         Ok(Self {
-            root: overlay(&[root.as_fd()], layers.as_fd(), "root").step("mount the overlay of /")?,
-            usr: overlay(&[mask.as_fd(), usr.as_fd()], layers.as_fd(), "usr")
+            root: as_file_owner(owner, || overlay(&[root.as_fd()], layers.as_fd(), "root"))
+                .step("mount the overlay of /")?,
+            usr: as_file_owner(owner, || overlay(&[mask.as_fd(), usr.as_fd()], layers.as_fd(), "usr"))
                 .step("mount the overlay of /usr")?,
             devices: lower(template.devices())?,
         })
@@ -62,5 +67,10 @@ fn overlay(lower: &[BorrowedFd<'_>], layers: BorrowedFd<'_>, name: &str) -> io::
     fsconfig_create(context.as_fd())?;
     // Devices come from /dev alone.
     let flags = MountAttrFlags::MOUNT_ATTR_NODEV;
-    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
+    let mounted = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?;
+    // Where overlayfs cannot make its work directory it mounts the rest, read-only, and says so in the kernel's log alone.
+    if rustix::fs::fstatvfs(&mounted)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Err(Errno::ROFS.into());
+    }
+    Ok(mounted)
 }

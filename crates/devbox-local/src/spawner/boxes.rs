@@ -296,7 +296,7 @@ impl Boxes {
         range: UidRange,
     ) -> Result<Child, Failure> {
         let userns = self.ranges.namespace(range)?;
-        let mounts = BoxMounts::make(&self.template, layers.as_fd(), userns.as_fd())?;
+        let mounts = BoxMounts::make(&self.template, layers.as_fd(), userns.as_fd(), range.first())?;
         let cgroups = self.cgroups.create(id.as_str(), &spec.resources)?;
         let listener = self.listen(id).step("open the agent's socket")?;
         let environment = environment(spec, cgroups.payload_procs.len())?;

@@ -4,6 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`clone`] | making processes in new namespaces |
+//! | [`file_owner`] | making files in somebody else's name |
 //! | [`idmap`] | mounts whose owners are shifted |
 //! | [`ioctl`] | btrfs subvolumes, loop devices, the loopback interface |
 //! | [`exec`] | executing an open file |
@@ -12,6 +13,7 @@
 
 pub(crate) mod clone;
 pub(crate) mod exec;
+pub(crate) mod file_owner;
 pub(crate) mod idmap;
 pub(crate) mod ioctl;
 pub(crate) mod range_lock;
