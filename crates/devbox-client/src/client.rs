@@ -65,21 +65,12 @@ impl Client {
     /// Looks at a box, by id or by name.
     ///
     /// # Errors
-    /// `devbox_not_found` or `NoSuchName`, among those of every call.
+    /// `NoSuchName` if `reference` can be neither; `devbox_not_found`, among those of every call.
     pub async fn get(&self, reference: &str) -> Result<Devbox, ClientError> {
-        let as_id = reference.parse::<BoxId>().ok();
-        if let Some(id) = &as_id {
-            match self.get_by_id(id).await {
-                Err(ClientError::Problem(problem)) if is_unknown(&problem) => {}
-                answer => return answer,
-            }
+        if !is_reference(reference) {
+            return Err(ClientError::NoSuchName { name: reference.to_owned() });
         }
-        // A name may look like an id, so what is no known id may still be a name.
-        match (self.find_by_name(reference).await?, as_id) {
-            (Some(devbox), _) => Ok(devbox),
-            (None, Some(id)) => self.get_by_id(&id).await,
-            (None, None) => Err(ClientError::NoSuchName { name: reference.to_owned() }),
-        }
+        self.caller.json(Call::new(Method::GET, format!("/v1/devboxes/{reference}"), Repeat::Always)).await
     }
 
     /// A handle on a box, by id or by name.
@@ -159,16 +150,6 @@ impl Client {
     pub fn guest(&self, id: &BoxId) -> Result<Arc<dyn Guest>, ClientError> {
         self.caller.guest(id)
     }
-
-    async fn get_by_id(&self, id: &BoxId) -> Result<Devbox, ClientError> {
-        self.caller.json(Call::new(Method::GET, format!("/v1/devboxes/{id}"), Repeat::Always)).await
-    }
-
-    async fn find_by_name(&self, name: &str) -> Result<Option<Devbox>, ClientError> {
-        let query = ListQuery { name: Some(name.to_owned()), ..ListQuery::default() };
-        let page = self.list(&query).await?;
-        Ok(page.devboxes.into_iter().find(|devbox| devbox.name.as_deref() == Some(name)))
-    }
 }
 
 /// What is left of a listing.
@@ -193,8 +174,10 @@ impl Pages {
     }
 }
 
-fn is_unknown(problem: &devbox_types::Problem) -> bool {
-    problem.code == devbox_types::ErrorCode::DevboxNotFound
+/// Whether a text can be the id or the name of a box, and so stand in a path as it is.
+fn is_reference(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(plain)
 }
 
 fn list_path(query: &ListQuery) -> String {
@@ -215,6 +198,14 @@ fn list_path(query: &ListQuery) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_can_be_no_box_is_never_asked_for() {
+        for text in ["", "..", "a/b", "a?b", "A", "a b", &"a".repeat(64)] {
+            assert!(!is_reference(text), "{text:?}");
+        }
+        assert!(is_reference("my-box-1") && is_reference("2aaaaaaaaaaaaaaa"));
+    }
 
     #[test]
     fn a_query_is_escaped() {

@@ -40,7 +40,7 @@ pub(super) async fn exec(args: ExecArgs) -> anyhow::Result<ExitCode> {
         given_up = forward_signals(signals) => return given_up,
     };
     if let (true, Some(timeout)) = (status.timed_out, timeout) {
-        eprintln!("devbox: killed, for its {timeout:?} are over");
+        eprintln!("devbox: the program was killed when its {timeout:?} were up");
     }
     Ok(ExitCode::from(u8::try_from(status.shell_code() & 0xff).unwrap_or(1)))
 }

@@ -1,0 +1,86 @@
+//! What is sent again, and what is not.
+
+use std::time::Duration;
+
+use devbox_client::{Client, ClientConfig, ClientError, CreateRequest, RetryPolicy};
+use devbox_types::devbox::{CreateKeyRequest, KeyRole};
+use devbox_types::{Coded as _, ErrorCode};
+
+use crate::script::{DEVBOX, json, problem, serve};
+
+fn client(url: &str) -> Client {
+    let retry = RetryPolicy { first_pause: Duration::from_millis(1), ..RetryPolicy::default() };
+    let config = ClientConfig { retry, ..ClientConfig::new(url, Some("dvb_test".to_owned())) };
+    Client::connect(config).expect("a client")
+}
+
+#[tokio::test]
+async fn a_create_is_repeated_under_one_idempotency_key() {
+    let script = vec![
+        json("503 Service Unavailable", "retry-after: 0\r\n", &problem("unavailable")),
+        json("429 Too Many Requests", "", &problem("rate_limited")),
+        // The answer is lost on the way: the key makes it safe to ask again.
+        String::new(),
+        json("201 Created", "", DEVBOX),
+    ];
+    let (url, requests) = serve(script).await;
+    let devbox = client(&url).create(&CreateRequest::default()).await.expect("a box");
+    assert_eq!(devbox.id.as_str(), "a4dqobyha4dqobyh");
+    let keys = requests.header("idempotency-key");
+    assert_eq!(keys.len(), 4);
+    assert!(keys.iter().all(|key| *key == keys[0] && key.len() == 32), "{keys:?}");
+    assert_eq!(requests.header("authorization")[0], "Bearer dvb_test");
+}
+
+#[tokio::test]
+async fn a_key_whose_answer_is_lost_is_not_made_twice() {
+    let (url, requests) = serve(vec![String::new(), String::new()]).await;
+    let request = CreateKeyRequest { project: None, role: KeyRole::Member, name: None };
+    let error = client(&url).create_key(&request).await.expect_err("no answer");
+    assert!(matches!(error, ClientError::Broken { .. }), "{error:?}");
+    assert_eq!(requests.all().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_keeps_its_words() {
+    let (url, requests) = serve(vec![json("404 Not Found", "", &problem("devbox_not_found"))]).await;
+    let error = client(&url).get("no-such-box").await.expect_err("no box");
+    assert_eq!((error.code(), error.hint().as_deref()), (ErrorCode::DevboxNotFound, Some("read the test")));
+    assert_eq!(requests.all().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_more_patience_than_there_is_gets_none() {
+    let answer = json("503 Service Unavailable", "retry-after: 3600\r\n", &problem("unavailable"));
+    let (url, requests) = serve(vec![answer]).await;
+    let error = client(&url).templates().await.expect_err("too busy");
+    assert_eq!((error.code(), requests.all().len()), (ErrorCode::Unavailable, 1));
+}
+
+#[tokio::test]
+async fn what_is_not_the_api_is_called_so() {
+    let page = json("200 OK", "", "<html>welcome</html>");
+    let (url, _) = serve(vec![page]).await;
+    let error = client(&url).list_keys().await.expect_err("no keys");
+    assert!(matches!(error, ClientError::BadAnswer { status: 200, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn without_a_key_nothing_is_sent() {
+    let (url, requests) = serve(Vec::new()).await;
+    let client = Client::connect(ClientConfig::new(url, None)).expect("a client");
+    assert!(matches!(client.templates().await, Err(ClientError::NoApiKey)));
+    assert_eq!(requests.all().len(), 0);
+}
+
+#[tokio::test]
+async fn all_pages_of_a_listing_are_fetched() {
+    let script = vec![
+        json("200 OK", "", &format!(r#"{{"devboxes":[{DEVBOX}],"next_cursor":"c/1"}}"#)),
+        json("200 OK", "", &format!(r#"{{"devboxes":[{DEVBOX}]}}"#)),
+    ];
+    let (url, requests) = serve(script).await;
+    let devboxes = client(&url).list_all(devbox_client::ListQuery::default()).await.expect("boxes");
+    assert_eq!(devboxes.len(), 2);
+    assert!(requests.all()[1].starts_with("GET /v1/devboxes?cursor=c%2F1 "), "{:?}", requests.all());
+}
