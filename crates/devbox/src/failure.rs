@@ -12,6 +12,7 @@ use devbox_types::{Coded, ErrorCode, Problem};
 
 use crate::agent::NoAgent;
 use crate::copy::CopyError;
+use crate::output;
 use crate::reference::NotInBox;
 use crate::serve::ServeError;
 use crate::settings::SettingsError;
@@ -48,7 +49,7 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
         let _ = writeln!(text, "caused by: {}", line(cause));
     }
     if let Some(hint) = error.chain().find_map(hint) {
-        let _ = write!(text, "\nhint: {hint}\n");
+        let _ = write!(text, "\nhint: {}\n", output::harmless(&hint));
     }
     text
 }
@@ -56,10 +57,12 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
 /// One part of the chain; a problem names the path it is about, unless it has done so.
 fn line(part: &(dyn Error + 'static)) -> String {
     let text = part.to_string().trim_end().to_owned();
-    match problem(part).and_then(|problem| problem.path.as_deref()) {
+    let text = match problem(part).and_then(|problem| problem.path.as_deref()) {
         Some(path) if !text.contains(path) => format!("{text}: {path}"),
         _ => text,
-    }
+    };
+    // What a box or a server says may be meant for the terminal rather than for the reader.
+    text.lines().map(output::harmless).collect::<Vec<_>>().join("\n")
 }
 
 fn hint(part: &(dyn Error + 'static)) -> Option<String> {
@@ -108,6 +111,38 @@ fn coded<'e>(part: &'e (dyn Error + 'static)) -> Option<&'e dyn Coded> {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let kinds = error.chain().filter_map(|part| part.downcast_ref::<crate::output::OutputError>());
+    let kinds = error.chain().filter_map(|part| part.downcast_ref::<output::OutputError>());
     kinds.map(|error| error.kind()).any(|kind| kind == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use devbox_types::BoxPath;
+
+    use super::*;
+
+    #[test]
+    fn attack_problem_that_writes_on_the_terminal() {
+        let path = BoxPath::parse(b"/a\x1b[2J").expect("a path");
+        let problem =
+            Problem::new(ErrorCode::NotFound, "no entry\u{7}").with_path(&path).with_hint("go\u{1b}c");
+        let told = render(&ClientError::from(problem).into());
+        assert!(!told.chars().any(|character| character.is_control() && character != '\n'), "{told:?}");
+        assert!(told.contains("/a\\u{1b}[2J"), "{told:?}");
+    }
+
+    #[test]
+    fn the_code_of_the_outermost_part_counts() {
+        let inner = Problem::new(ErrorCode::NoSpace, "the disk is full");
+        let error = anyhow::Error::from(ClientError::from(inner)).context("cannot stop try-1");
+        assert_eq!(code(&error), Some(ErrorCode::NoSpace));
+        assert_eq!(render(&error), "error: cannot stop try-1\ncaused by: the disk is full\n");
+    }
+
+    #[test]
+    fn a_failure_of_the_server_names_the_request() {
+        let id = "req-1".parse().expect("an id");
+        let problem = Problem::new(ErrorCode::Internal, "the server failed").with_request_id(id);
+        assert!(render(&ClientError::from(problem).into()).contains("look for request req-1"));
+    }
 }
