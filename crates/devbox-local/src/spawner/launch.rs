@@ -80,6 +80,12 @@ impl Spawner {
         }
     }
 
+    /// The process that was started; the spawner itself is its only child. Either's end is the end of every box.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Which pool was chosen: `btrfs` or `plain`.
     #[must_use]
     pub fn pool(&self) -> &str {

@@ -15,6 +15,7 @@ pub(crate) struct Machine {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) backend: LocalBackend,
     pub(crate) pool: String,
+    pub(crate) spawner: i32,
 }
 
 impl Machine {
@@ -28,8 +29,9 @@ impl Machine {
     ) -> Self {
         let spawner = Spawner::launch(&change(config(directory.path()))).expect("a spawner");
         let pool = spawner.pool().to_owned();
+        let pid = inner(spawner.pid());
         let backend = LocalBackend::connect(spawner).await.expect("a backend");
-        Self { directory, backend, pool }
+        Self { directory, backend, pool, spawner: pid }
     }
 
     pub(crate) async fn create(&self) -> BoxId {
@@ -78,6 +80,19 @@ impl Machine {
         found.map(|(pid, _)| pid).expect("a first process")
     }
 
+    /// How many descriptors the spawner holds. A user namespace it keeps for the next box is one.
+    pub(crate) fn spawner_descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.spawner)).expect("descriptors").count()
+    }
+
+    /// How many boxes the pool holds, seen through the spawner, who alone has it mounted.
+    pub(crate) fn pool_entries(&self) -> usize {
+        let data = self.directory.path().strip_prefix("/").expect("an absolute path");
+        let data = Path::new("/proc").join(self.spawner.to_string()).join("root").join(data);
+        let boxes = ["plain/boxes", "plain/doomed", "pool/boxes"].map(|folder| data.join(folder));
+        boxes.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).map(Iterator::count).sum()
+    }
+
     pub(crate) async fn end(self) -> tempfile::TempDir {
         self.backend.shutdown().await.expect("shut down");
         self.directory
@@ -106,6 +121,12 @@ pub(crate) fn fresh_id() -> BoxId {
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").expect("random"), &mut bits)
         .expect("random");
     BoxId::from_random(bits)
+}
+
+/// The spawner itself: the only child of the process that the server started.
+fn inner(outer: u32) -> i32 {
+    let children = std::fs::read_to_string(format!("/proc/{outer}/task/{outer}/children")).expect("children");
+    children.trim().parse().expect("one child")
 }
 
 /// Every process on the host that is PID 1 of a namespace, with the path of its root.
