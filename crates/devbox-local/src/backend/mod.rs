@@ -197,6 +197,27 @@ impl LocalBackend {
         Ok(())
     }
 
+    /// Takes an id for a box that is to be made, after whatever still happens to an earlier one of that id.
+    async fn claim(&self, id: &BoxId) -> Result<Arc<Entry>, BackendError> {
+        loop {
+            let entry = Entry::new(Life::Making);
+            let earlier = self.boxes(|map| match map.get(id) {
+                Some(earlier) => Some(Arc::clone(earlier)),
+                None => {
+                    map.insert(id.clone(), Arc::clone(&entry));
+                    None
+                }
+            });
+            let Some(earlier) = earlier else { return Ok(entry) };
+            let _turn = earlier.order.lock().await;
+            if !matches!(*earlier.lock(), Life::Gone | Life::Making) {
+                return Err(BackendError::Exists { id: id.clone() });
+            }
+            // Gone; or claimed a moment ago by somebody whose work has not begun.
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn forget(&self, id: &BoxId, entry: &Entry) {
         entry.become_(Life::Gone);
         self.boxes(|map| map.remove(id));
@@ -216,14 +237,7 @@ impl Backend for LocalBackend {
     /// # Cancel safety
     /// The work goes on after the future is dropped, and the box is then deleted.
     async fn create(&self, id: &BoxId, spec: &BoxSpec) -> Result<(), BackendError> {
-        let entry = Entry::new(Life::Making);
-        self.boxes(|map| {
-            if map.contains_key(id) {
-                return Err(BackendError::Exists { id: id.clone() });
-            }
-            map.insert(id.clone(), Arc::clone(&entry));
-            Ok(())
-        })?;
+        let entry = self.claim(id).await?;
         let (answer, answered) = oneshot::channel();
         let (backend, id, spec) = (self.clone(), id.clone(), spec.clone());
         tokio::spawn(async move {
@@ -299,17 +313,21 @@ impl Entry {
         Arc::new(Self { order: tokio::sync::Mutex::new(()), life: Mutex::new(life) })
     }
 
+    fn lock(&self) -> std::sync::MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn become_(&self, life: Life) {
-        *self.life.lock().unwrap_or_else(PoisonError::into_inner) = life;
+        *self.lock() = life;
     }
 
     fn is_gone(&self) -> bool {
-        matches!(*self.life.lock().unwrap_or_else(PoisonError::into_inner), Life::Gone)
+        matches!(*self.lock(), Life::Gone)
     }
 
     /// Looks at the first process itself, so that a death shows at once and needs no watcher.
     fn status(&self) -> BoxStatus {
-        match &*self.life.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.lock() {
             Life::Making => BoxStatus { state: BoxState::Starting, reason: None },
             Life::Running(first) if ready::has_ended(first) => down(BoxState::Failed, AGENT_KILLED),
             Life::Running(_) => BoxStatus { state: BoxState::Running, reason: None },

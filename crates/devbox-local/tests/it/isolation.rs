@@ -147,3 +147,24 @@ async fn users_on_disk_are_those_of_the_box() {
     assert!(std::path::Path::new("/usr/bin/env").exists());
     machine.end().await;
 }
+
+#[tokio::test]
+async fn attack_forged_overlay_attributes() {
+    let (machine, id) = machine_with_box().await;
+    // `/forged` would show the layer's /root if the overlay read what the box wrote.
+    let forge = "import os\n\
+                 os.mkdir(\"/forged\")\n\
+                 for name in (\"trusted.overlay.redirect\", \"user.overlay.redirect\"):\n\
+                 \x20   try:\n\
+                 \x20       os.setxattr(\"/forged\", name, b\"/etc\")\n\
+                 \x20       print(name, \"set\")\n\
+                 \x20   except OSError as error:\n\
+                 \x20       print(name, error.errno)";
+    let told = machine.output(&id, &format!("/usr/bin/python3 -c '{forge}'")).await;
+    assert!(told.starts_with("trusted.overlay.redirect 1\n"), "{told}");
+    use devbox_backend::Backend as _;
+    machine.backend.stop(&id).await.expect("stopped");
+    machine.backend.start(&id).await.expect("started");
+    assert_eq!(machine.output(&id, "ls -A /forged | wc -l").await, "0");
+    machine.end().await;
+}
