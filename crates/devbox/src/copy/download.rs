@@ -129,7 +129,7 @@ impl Copy<'_> {
         let name = name_in(directory, &path)?;
         match entry.kind {
             EntryKind::File => self.file(path, folder, name).await?,
-            EntryKind::Symlink => folder.link(&name, &entry.target.unwrap_or_default())?,
+            EntryKind::Symlink => folder.link(&name, &entry.target.unwrap_or_default(), entry.modified)?,
             EntryKind::Directory => {
                 let (mode, modified) = (entry.mode, entry.modified);
                 return Ok(Some(Task::Visit { path, parent: Arc::clone(folder), name, mode, modified }));

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use devbox_types::Timestamp;
-use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use rustix::fs::{self, AtFlags, Mode, OFlags, Timespec, Timestamps};
 
 use super::CopyError;
 
@@ -73,14 +73,14 @@ impl Folder {
     }
 
     /// Makes a symbolic link, byte for byte as it was; what is there is replaced, unless it is a directory.
-    pub(super) fn link(&self, name: &Name, says: &[u8]) -> Result<(), CopyError> {
+    pub(super) fn link(&self, name: &Name, says: &[u8], modified: Timestamp) -> Result<(), CopyError> {
         let shown = self.shown.join(&name.0);
         let staging = staging_name();
         fs::symlinkat(OsStr::from_bytes(says), &self.directory, &staging)
             .map_err(|error| unwritable(&shown, error))?;
-        let renamed =
-            fs::renameat_with(&self.directory, &staging, &self.directory, &name.0, RenameFlags::empty());
-        renamed.map_err(|error| {
+        let finished = fs::utimensat(&self.directory, &staging, &times(modified), AtFlags::SYMLINK_NOFOLLOW)
+            .and_then(|()| fs::renameat(&self.directory, &staging, &self.directory, &name.0));
+        finished.map_err(|error| {
             let _ = fs::unlinkat(&self.directory, &staging, AtFlags::empty());
             unwritable(&shown, error)
         })
@@ -199,7 +199,10 @@ mod tests {
         let outside = tempfile::tempdir().expect("a folder");
         let inside = tempfile::tempdir().expect("a folder");
         let folder = Folder::open(inside.path()).expect("a folder");
-        folder.link(&name("out"), outside.path().as_os_str().as_bytes()).expect("a link");
+        folder
+            .link(&name("out"), outside.path().as_os_str().as_bytes(), Timestamp::from_parts(7, 8))
+            .expect("a link");
+        assert_eq!(std_fs::symlink_metadata(inside.path().join("out")).expect("metadata").mtime(), 7);
         let through = folder.folder(&name("out"));
         assert!(matches!(through, Err(CopyError::NotDirectory { .. })), "{through:?}");
         assert_eq!(std_fs::read_dir(outside.path()).expect("a listing").count(), 0);
