@@ -1,6 +1,8 @@
 //! Boxes of one server. Records cross to Python as JSON, as the API has them.
 
 use std::collections::BTreeMap;
+use std::env;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +53,10 @@ impl Client {
     ) -> PyResult<Self> {
         let mut config = ClientConfig::from_env().map_err(Failure::from)?;
         config.url = api_url.unwrap_or(config.url);
-        config.api_key = api_key.or(config.api_key);
+        config.api_key = match api_key.or(config.api_key) {
+            Some(key) => Some(key),
+            None => key_from_file()?,
+        };
         config.ca_file = ca_file.or(config.ca_file);
         config.connect_timeout = seconds("connect_timeout", connect_timeout)?;
         config.request_timeout = seconds("request_timeout", request_timeout)?;
@@ -110,6 +115,16 @@ impl Client {
         let devbox: Devbox = serde_json::from_str(record).map_err(|error| bad_request(&error))?;
         Ok(Guest::new(Arc::clone(&self.connector), devbox))
     }
+}
+
+/// The key in the file that the environment names, as the command line has it.
+fn key_from_file() -> Result<Option<String>, Failure> {
+    let Some(path) = env::var_os("DEVBOX_API_KEY_FILE").filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(path);
+    let key = fs::read_to_string(&path).map_err(Failure::local(&path))?;
+    Ok(Some(key.trim().to_owned()).filter(|key| !key.is_empty()))
 }
 
 /// A number of seconds as Python has it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from scripted import scripted_server
@@ -10,11 +12,11 @@ from sealos_devbox import AuthenticationError, ConfigError, Devbox, DevboxConfig
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DEVBOX_URL", "DEVBOX_API_KEY", "DEVBOX_CA_FILE"):
+    for name in ("DEVBOX_URL", "DEVBOX_API_KEY", "DEVBOX_API_KEY_FILE", "DEVBOX_CA_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_what_is_not_given_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_given_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[str | None] = []
 
     def answer(method: str, path: str, headers: dict[str, str]) -> tuple[int, object]:
@@ -26,7 +28,18 @@ def test_what_is_not_given_comes_from_the_environment(monkeypatch: pytest.Monkey
         monkeypatch.setenv("DEVBOX_API_KEY", "from-environment")
         assert Devbox().templates() == ()
         assert Devbox(DevboxConfig(api_key="given")).templates() == ()
-    assert seen == ["Bearer from-environment", "Bearer given"]
+        (tmp_path / "key").write_text("from-file\n")
+        monkeypatch.setenv("DEVBOX_API_KEY_FILE", str(tmp_path / "key"))
+        assert Devbox().templates() == ()
+        monkeypatch.delenv("DEVBOX_API_KEY")
+        assert Devbox().templates() == ()
+    assert seen == ["Bearer from-environment", "Bearer given", "Bearer from-environment", "Bearer from-file"]
+
+
+def test_a_key_file_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVBOX_API_KEY_FILE", "/no/such/key")
+    with pytest.raises(FileNotFoundError, match="/no/such/key"):
+        Devbox()
 
 
 def test_without_a_key_it_is_said_where_one_is_found() -> None:

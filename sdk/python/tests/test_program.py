@@ -13,7 +13,10 @@ def test_the_program_that_must_always_work(server: LiveServer) -> None:
     csv_bytes, json_str, code_str = b"a,b\n1,2\n", '{"debug": true}', "print('from the script')\n"
     config = DevboxConfig(api_key=server.api_key, api_url=server.url)
     devbox = Devbox(config)
-    sandbox = devbox.create(language="python")
+    # The user's own program says 3.11; here it is whatever the server has.
+    found = [runtime for template in devbox.templates() for runtime in template.runtimes]
+    runtime = next(runtime.rpartition(".")[0] for runtime in found if runtime.startswith("python:"))
+    sandbox = devbox.create(language="python", runtime=runtime)
     try:
         sandbox.fs.write_file("/workspace/main.py", 'print("hello")')
         content = sandbox.fs.read_file("/workspace/main.py")

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 class DevboxConfig:
     """Where the server is and how to speak to it.
 
-    What is not given comes from the environment when a :class:`Devbox` is made: ``DEVBOX_API_KEY``, ``DEVBOX_URL``
-    and ``DEVBOX_CA_FILE``; without ``DEVBOX_URL`` it is where ``devbox serve`` listens by default.
+    What is not given comes from the environment when a :class:`Devbox` is made: ``DEVBOX_API_KEY`` (else the content of
+    the file that ``DEVBOX_API_KEY_FILE`` names), ``DEVBOX_URL`` and ``DEVBOX_CA_FILE``. Without ``DEVBOX_URL`` it is
+    where ``devbox serve`` listens by default.
     The key does not show when a configuration is printed.
     """
 
