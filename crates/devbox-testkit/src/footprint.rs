@@ -28,8 +28,10 @@ impl Footprint {
     pub fn of(marks: &[&str]) -> Self {
         let is_marked = |text: &str| marks.iter().any(|mark| text.contains(mark));
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mounts = mounts.lines().filter(|line| is_marked(line));
-        let mounts = mounts.filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect();
+        // A data directory that is a file system of its own is a place, not something left in it.
+        let is_left = |place: &&str| !marks.contains(place);
+        let mounts = mounts.lines().filter(|line| is_marked(line)).filter_map(place).filter(is_left);
+        let mounts = mounts.map(str::to_owned).collect();
         let mut cgroups = BTreeSet::new();
         collect_folders(Path::new("/sys/fs/cgroup"), &is_marked, &mut cgroups);
         Self { processes: processes(&is_marked), mounts, cgroups, loops: loops(&is_marked) }
@@ -67,7 +69,8 @@ impl fmt::Display for Footprint {
 
 fn processes(is_marked: &impl Fn(&str) -> bool) -> BTreeSet<String> {
     let own = std::process::id();
-    let own_namespace = fs::read_link("/proc/self/ns/mnt").ok();
+    let host_mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let host_mounts: BTreeSet<&str> = host_mounts.lines().filter_map(place).collect();
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -76,9 +79,12 @@ fn processes(is_marked: &impl Fn(&str) -> bool) -> BTreeSet<String> {
         let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
         let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
         let cgroups = String::from_utf8_lossy(&read("cgroup")).into_owned();
-        let namespace = fs::read_link(entry.path().join("ns/mnt")).ok();
-        let mounts_are_marked =
-            || namespace != own_namespace && is_marked(&String::from_utf8_lossy(&read("mountinfo")));
+        // In a namespace of its own a process has copies of the host's mounts too, which tell nothing.
+        let mounts_are_marked = || {
+            let mounts = String::from_utf8_lossy(&read("mountinfo")).into_owned();
+            let own = mounts.lines().filter(|line| is_marked(line)).filter_map(place);
+            own.filter(|place| !host_mounts.contains(*place)).count() > 0
+        };
         // A process that ended and was not reaped yet holds nothing of the host but a row in its table.
         let is_alive = !String::from_utf8_lossy(&read("stat")).contains(") Z ");
         if pid != own && is_alive && (is_marked(&command) || is_marked(&cgroups) || mounts_are_marked()) {
@@ -86,6 +92,11 @@ fn processes(is_marked: &impl Fn(&str) -> bool) -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// The mount point in a line of mountinfo.
+fn place(line: &str) -> Option<&str> {
+    line.split(' ').nth(4)
 }
 
 fn loops(is_marked: &impl Fn(&str) -> bool) -> BTreeSet<String> {

@@ -139,7 +139,7 @@ async fn a_file_where_a_directory_is_meant_is_409_and_the_reverse() -> Result<()
         &[
             (&request("GET", "files/workspace/dir"), "", 409, "is_a_directory"),
             (&request("PUT", "files/workspace/dir"), "x", 409, "is_a_directory"),
-            (&request("PUT", "files/workspace/file/"), "x", 409, "is_a_directory"),
+            (&request("PUT", "files/workspace/file/"), "x", 409, "not_a_directory"),
             (&request("GET", "files/workspace/file/x"), "", 409, "not_a_directory"),
             (&request("PUT", "files/workspace/file/x"), "x", 409, "not_a_directory"),
             (&request("GET", "entries/workspace/file?depth=1"), "", 409, "not_a_directory"),

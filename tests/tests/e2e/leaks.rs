@@ -51,7 +51,7 @@ async fn nothing_is_left(pool: &str, boxes: usize) -> Result<()> {
     ensure!(grown.is_empty(), "left in the data directory: {grown:?}");
     // Idle connections may differ by a few; one for each box would be hundreds.
     let open = open_descriptors(bed.server.pid());
-    ensure!(open <= descriptors + 8, "the server had {descriptors} descriptors open, now {open}");
+    ensure!(open.len() <= descriptors.len() + 8, "the server had {descriptors:?} open, now {open:?}");
     ensure!(bed.server.stop()?.success());
     Ok(())
 }
@@ -83,6 +83,12 @@ fn tree(folder: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-fn open_descriptors(pid: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+/// What a process has open, without numbers.
+fn open_descriptors(pid: u32) -> Vec<String> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let links = open.filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+    let kind = |link: PathBuf| link.to_string_lossy().split(":[").next().unwrap_or_default().to_owned();
+    let mut kinds: Vec<String> = links.map(kind).collect();
+    kinds.sort_unstable();
+    kinds
 }

@@ -50,7 +50,7 @@ async fn the_attacks_are_real_and_debuggers_work_in_a_box() -> Result<()> {
     sandbox.write("takeover.py", ATTACK).await?;
     let results = attack(&sandbox.as_user(ActingUser::root()), "control").await?;
     // Against a child of one's own these work wherever the agent's own defence, and nothing else, is in the way.
-    for name in ["mem_read", "mem_write", "fd_list", "environ", "maps", "root", "ptrace_attach"] {
+    for name in ["mem_read", "mem_write", "fd_links", "environ", "maps", "root", "ptrace_attach"] {
         ensure!(succeeded(&results).contains(&&name.to_owned()), "{name} was refused: {results:#?}");
     }
     Ok(())
