@@ -76,7 +76,7 @@ const POOL_MINIMUM: u64 = 64 << 20;
 /// Says what there is no room in for another box, if there is not.
 pub(crate) fn lacking(pool: &dyn Pool, data: &Path) -> Result<Option<Room>, StepError> {
     let host = rustix::fs::statvfs(data).step("measure the host's disk")?;
-    if available(&host) < reserve(&host) {
+    if available(&host) < reserve(size(&host)) {
         return Ok(Some(Room::HostDisk));
     }
     let pool = pool.space().step("measure the pool")?;
@@ -84,8 +84,12 @@ pub(crate) fn lacking(pool: &dyn Pool, data: &Path) -> Result<Option<Room>, Step
 }
 
 /// What must stay free of a disk: 5 %, but at least 2 GiB.
-fn reserve(disk: &StatVfs) -> u64 {
-    (disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVE_DIVISOR).max(RESERVE_MINIMUM)
+fn reserve(size: u64) -> u64 {
+    (size / RESERVE_DIVISOR).max(RESERVE_MINIMUM)
+}
+
+fn size(disk: &StatVfs) -> u64 {
+    disk.f_blocks.saturating_mul(disk.f_frsize)
 }
 
 fn available(disk: &StatVfs) -> u64 {
@@ -120,4 +124,15 @@ fn directory_names(directory: impl AsFd) -> io::Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_a_share_of_a_large_disk_and_never_less_than_2_gib() {
+        assert_eq!(reserve(10 << 30), 2 << 30);
+        assert_eq!(reserve(400 << 30), 20 << 30);
+    }
 }

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
-use super::super::{available, reserve};
+use super::super::{available, reserve, size};
 use crate::error::{Step, StepError};
 use crate::sys::ioctl;
 
@@ -39,14 +39,14 @@ pub(super) fn mount(data: &Path, folder: &Path) -> Result<(), StepError> {
 fn make(data: &Path, image: &Path) -> Result<(), StepError> {
     let disk = rustix::fs::statvfs(data).step("measure the host's disk")?;
     // So large that even a full image leaves the host its reserve, as long as nobody else fills the disk.
-    let size = available(&disk).saturating_sub(reserve(&disk)) & !0xf_ffff;
-    if size < MINIMUM {
+    let length = available(&disk).saturating_sub(reserve(size(&disk))) & !0xf_ffff;
+    if length < MINIMUM {
         return Err(StepError::new("make the pool's image", io::ErrorKind::StorageFull));
     }
     let new = data.join("pool.img.new");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(&new, flags, Mode::from_raw_mode(0o600)).step("make the pool's image")?;
-    rustix::fs::ftruncate(&file, size).step("size the pool's image")?;
+    rustix::fs::ftruncate(&file, length).step("size the pool's image")?;
     drop(file);
     let made = Command::new("mkfs.btrfs")
         .args(["--quiet", "--force", "--label", "devbox"])
