@@ -16,6 +16,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, mount, mount_bind, mount_change,
     mount_remount, move_mount, unmount,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{Gid, Uid};
 
 use crate::capabilities;
@@ -54,6 +55,9 @@ pub(crate) const LISTENER: i32 = 3;
 pub(crate) const FIRST_CGROUP: i32 = 4;
 /// Descriptors are parked from this number on while the ones below are put in order. Far above what a box needs.
 const PARKING: i32 = 256;
+
+/// How many descriptors a program may have until it asks for more: what Linux gives, and what select(2) can take.
+const USUAL_DESCRIPTORS: u64 = 1024;
 
 /// Declares the steps once: number, variant, words.
 macro_rules! steps {
@@ -246,9 +250,12 @@ fn steps(parts: &Parts<'_>, go: &OwnedFd, step: &mut ChildStep) -> io::Result<st
     *step = ChildStep::Descriptors;
     let agent = order_descriptors(parts)?;
 
-    // 16. A session and a file mode mask of its own.
+    // 16. A session and a file mode mask of its own; as many descriptors as programs expect, not as the spawner needs.
     *step = ChildStep::Session;
     rustix::process::setsid()?;
+    let allowed = getrlimit(Resource::Nofile);
+    let usual = allowed.maximum.map_or(USUAL_DESCRIPTORS, |most| most.min(USUAL_DESCRIPTORS));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(usual), ..allowed })?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
 
     // 17. Nothing executed in the box gains what it did not have.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use super::serve;
 use crate::error::{Step, StepError};
@@ -55,7 +55,14 @@ fn run(socket: &OwnedFd) -> Result<(), StepError> {
     rustix::mount::mount_change("/", recursive).step("cut the spawner's mounts off from the host's")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", "/proc", "proc", flags, None).step("mount the spawner's /proc")?;
+    allow_descriptors().step("allow the spawner as many descriptors as it may have")?;
     serve::run(socket.as_fd())
+}
+
+/// Each box costs the spawner two descriptors, so the usual 1,024 would end at 500 boxes.
+fn allow_descriptors() -> io::Result<()> {
+    let allowed = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, ..allowed })?)
 }
 
 /// Takes the socket from standard input, where the server put it, and leaves nothing there.

@@ -122,6 +122,7 @@ async fn devices_and_loopback_work() {
                 client = socket.create_connection(server.getsockname())\n\
                 print(\"connected\")";
     assert_eq!(machine.output(&id, &format!("/usr/bin/python3 -c '{echo}'")).await, "connected");
+    assert_eq!(machine.output(&id, "ulimit -n").await, "1024");
     let links = machine.output(&id, "cat /proc/net/dev | tail -n +3 | cut -d: -f1 | tr -d ' '").await;
     assert_eq!(links, "lo");
     assert_eq!(machine.output(&id, "hostname; cat /etc/hostname").await, format!("{id}\n{id}"));

@@ -94,6 +94,35 @@ async fn a_killed_spawner_leaves_no_box_and_its_debris_is_swept() {
     machine.end().await;
 }
 
+/// Kills the spawner at ever later moments of a create: the box is whole afterwards, or not there at all.
+#[tokio::test]
+async fn a_spawner_killed_in_a_create_leaves_a_whole_box_or_none() {
+    let mut directory = tempfile::tempdir().expect("a directory");
+    for step in 0..10 {
+        let machine = Machine::start_in(directory, |config| config.with_pool(PoolChoice::Plain)).await;
+        let id = fresh_id();
+        let (backend, making) = (machine.backend.clone(), spec(Resources::default()));
+        let create = tokio::spawn({
+            let id = id.clone();
+            async move { backend.create(&id, &making).await }
+        });
+        tokio::time::sleep(Duration::from_millis(2 * step)).await;
+        kill(machine.spawner);
+        let made = create.await.expect("no panic");
+        directory = machine.directory;
+        let machine = Machine::start_in(directory, |config| config.with_pool(PoolChoice::Plain)).await;
+        let left = machine.backend.ids().await.expect("ids");
+        assert_eq!(left.len(), machine.pool_entries(), "killed after {} ms", 2 * step);
+        assert!(made.is_err() || left.contains(&id), "a made box is gone");
+        if left.contains(&id) {
+            machine.backend.start(&id).await.expect("whole");
+            machine.output(&id, "echo x > /workspace/file").await;
+            machine.backend.delete(&id).await.expect("deleted");
+        }
+        directory = machine.end().await;
+    }
+}
+
 #[tokio::test]
 async fn one_data_directory_has_one_spawner() {
     let machine = Machine::start(PoolChoice::Plain).await;
