@@ -72,9 +72,10 @@ async fn attack_box_root_takes_over_agent_during_start() -> Result<()> {
         // The first program that the agent can be made to start, while the box is still `starting`.
         let root = sandbox.as_user(ActingUser::root());
         let results = loop {
+            let started = start.is_finished();
             match attack(&root, "agent").await {
                 Ok(results) => break results,
-                Err(error) if start.is_finished() => return Err(error),
+                Err(error) if started => return Err(error),
                 Err(_) => tokio::task::yield_now().await,
             }
         };
