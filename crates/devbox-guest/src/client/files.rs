@@ -71,6 +71,7 @@ impl Files for GuestClient {
         if page.entries.len() > request.limit {
             return Err(nonsense("the page has more entries than were asked for"));
         }
+        page.entries.iter().try_for_each(|entry| check_below(&request.path, entry))?;
         Ok(page)
     }
 
@@ -83,7 +84,13 @@ impl Files for GuestClient {
         if !answer::has_type(answer.headers(), wire::NDJSON) {
             return Err(nonsense("the listing does not come line by line"));
         }
-        Ok(Lines::<Entry>::new(answer.into_body()).boxed())
+        let (mode, top) = (self.mode, request.path);
+        let check = move |entry: Result<Entry, Problem>| {
+            let entry = entry.map_err(|problem| mode.believe(problem))?;
+            check_below(&top, &entry)?;
+            Ok(entry)
+        };
+        Ok(Lines::new(answer.into_body(), check).boxed())
     }
 
     async fn apply(&self, grant: &Grant, operations: Vec<Operation>) -> Result<Report, Problem> {
@@ -98,6 +105,15 @@ impl Files for GuestClient {
         call.text_header(header::CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"))?;
         answer::json(self.send_stream(call, &[StatusCode::OK]).await?).await
     }
+}
+
+/// An entry of a listing lies below what was listed: whoever copies a listing goes by its paths.
+fn check_below(top: &BoxPath, entry: &Entry) -> Result<(), Problem> {
+    let path = &entry.path.0;
+    if path.is_within(top) && path.as_bytes() != top.as_bytes() {
+        return Ok(());
+    }
+    Err(nonsense("the listing names an entry of another directory"))
 }
 
 fn read_headers(call: &mut Call, request: &ReadRequest) -> Result<(), Problem> {

@@ -33,6 +33,18 @@ pub enum GrantMode {
     Query,
 }
 
+impl GrantMode {
+    /// What is to be believed of a problem that the peer reports, at whatever place of an answer.
+    pub(super) fn believe(self, problem: Problem) -> Problem {
+        match self {
+            Self::Header if is_of_control_plane(problem.code) => {
+                answer::nonsense(format!("an agent cannot answer `{}`", problem.code))
+            }
+            Self::Header | Self::Query => problem,
+        }
+    }
+}
+
 /// The [`Guest`] contract over HTTP.
 ///
 /// # Cancel safety
@@ -43,7 +55,7 @@ pub struct GuestClient {
     http: HttpClient,
     base: Arc<str>,
     headers: HeaderMap,
-    mode: GrantMode,
+    pub(super) mode: GrantMode,
 }
 
 /// A request head before it is sent.
@@ -164,13 +176,7 @@ impl GuestClient {
         answer: Response<Body>,
         expected: &[StatusCode],
     ) -> Result<Response<Body>, Problem> {
-        let checked = answer::expect(answer, expected).await;
-        checked.map_err(|problem| match self.mode {
-            GrantMode::Header if is_of_control_plane(problem.code) => {
-                answer::nonsense(format!("an agent cannot answer `{}`", problem.code))
-            }
-            GrantMode::Header | GrantMode::Query => problem,
-        })
+        answer::expect(answer, expected).await.map_err(|problem| self.mode.believe(problem))
     }
 }
 
@@ -214,7 +220,8 @@ fn check_whole(grant: &Grant) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What only a control plane says. From an agent it would be believed to be the server's own word.
+/// What only a control plane says. From an agent it would be believed to be the server's own word. Quotas are also the
+/// box's: its disk's, and that of its processes.
 fn is_of_control_plane(code: ErrorCode) -> bool {
     matches!(
         code,
@@ -224,7 +231,6 @@ fn is_of_control_plane(code: ErrorCode) -> bool {
             | ErrorCode::KeyNotFound
             | ErrorCode::NotRunning
             | ErrorCode::RateLimited
-            | ErrorCode::QuotaExceeded
             | ErrorCode::IdempotencyMismatch
     )
 }

@@ -14,18 +14,21 @@ use super::answer::{broken_off, nonsense};
 use crate::body::Body;
 use crate::wire::MAX_LINE_BYTES;
 
-/// The values of an NDJSON stream. A line that is a problem, or no value at all, is the last item.
-pub(super) struct Lines<T> {
+/// The values of an NDJSON stream. A line that is a problem, or no value at all, or that does not pass the check, is the
+/// last item.
+pub(super) struct Lines<T, C> {
     body: Body,
+    check: C,
     chunk: Bytes,
     begun: BytesMut,
     ended: bool,
     value: PhantomData<fn() -> T>,
 }
 
-impl<T: DeserializeOwned> Lines<T> {
-    pub(super) fn new(body: Body) -> Self {
-        Self { body, chunk: Bytes::new(), begun: BytesMut::new(), ended: false, value: PhantomData }
+impl<T: DeserializeOwned, C: Fn(Result<T, Problem>) -> Result<T, Problem>> Lines<T, C> {
+    pub(super) fn new(body: Body, check: C) -> Self {
+        let (chunk, begun) = (Bytes::new(), BytesMut::new());
+        Self { body, check, chunk, begun, ended: false, value: PhantomData }
     }
 
     /// Cuts the next line off what has come, and reads it.
@@ -54,26 +57,31 @@ fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, Problem> {
     })
 }
 
-impl<T: DeserializeOwned> Stream for Lines<T> {
+impl<T, C> Stream for Lines<T, C>
+where
+    T: DeserializeOwned,
+    C: Fn(Result<T, Problem>) -> Result<T, Problem> + Unpin,
+{
     type Item = Result<T, Problem>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         while !self.ended {
-            let failed = match self.next_line() {
-                Ok(Some(value)) => return Poll::Ready(Some(Ok(value))),
-                Err(problem) => problem,
+            let line = match self.next_line() {
+                Ok(Some(value)) => Ok(value),
+                Err(problem) => Err(problem),
                 Ok(None) => match std::task::ready!(self.body.poll_next_unpin(context)) {
                     Some(Ok(chunk)) => {
                         self.chunk = chunk;
                         continue;
                     }
-                    Some(Err(error)) => broken_off(error),
+                    Some(Err(error)) => Err(broken_off(error)),
                     None if self.begun.is_empty() => break,
-                    None => nonsense("the last line is cut off"),
+                    None => Err(nonsense("the last line is cut off")),
                 },
             };
-            self.ended = true;
-            return Poll::Ready(Some(Err(failed)));
+            let checked = (self.check)(line);
+            self.ended = checked.is_err();
+            return Poll::Ready(Some(checked));
         }
         self.ended = true;
         Poll::Ready(None)

@@ -12,7 +12,7 @@ use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::answer::{self, nonsense};
-use super::guest::GuestClient;
+use super::guest::{GrantMode, GuestClient};
 use crate::body::Body;
 use crate::contract::{EventStream, InputStream, Processes};
 use crate::wire;
@@ -35,7 +35,8 @@ impl Processes for GuestClient {
         if !answer::has_type(answer.headers(), wire::FRAMES) {
             return Err(nonsense("the answer is no stream of frames"));
         }
-        Ok(Events { frames: FrameReader::new(answer.into_body()), next: Next::Started }.boxed())
+        let frames = FrameReader::new(answer.into_body());
+        Ok(Events { frames, next: Next::Started, mode: self.mode }.boxed())
     }
 
     async fn processes(&self, grant: &Grant) -> Result<Vec<ProcessSummary>, Problem> {
@@ -55,6 +56,7 @@ impl Processes for GuestClient {
 struct Events {
     frames: FrameReader<Body>,
     next: Next,
+    mode: GrantMode,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +69,7 @@ enum Next {
 impl Events {
     fn check(&mut self, frame: Result<Frame, FrameStreamError>) -> Result<ProcessEvent<Bytes>, Problem> {
         let event = match frame {
-            Ok(frame) => frame.into_event()?,
+            Ok(frame) => frame.into_event().map_err(|problem| self.mode.believe(problem))?,
             Err(FrameStreamError::Frame(error)) => return Err(nonsense(error.to_string())),
             Err(FrameStreamError::Body(error)) => return Err(answer::broken_off(error)),
         };

@@ -161,8 +161,11 @@ impl Files for FakeGuest {
 
     async fn walk(&self, _grant: &Grant, request: ListRequest) -> Result<EntryStream, Problem> {
         let files = self.files.lock().expect("a lock");
-        let mut entries: Vec<_> =
-            files.iter().map(|(path, (content, version))| Ok(entry(path, content, *version))).collect();
+        let mut entries: Vec<_> = files
+            .iter()
+            .filter(|(path, _)| path.is_within(&request.path))
+            .map(|(path, (content, version))| Ok(entry(path, content, *version)))
+            .collect();
         if request.path.as_bytes() == b"breaks" {
             entries.push(Err(Problem::new(ErrorCode::Busy, "it broke")));
         }

@@ -11,7 +11,7 @@ use devbox_guest::{
 };
 use devbox_types::file::{ReadRequest, WriteRequest};
 use devbox_types::process::{ProcessRequest, StdinSource};
-use devbox_types::{BoxPath, ErrorCode, Grant, ListRequest, Problem};
+use devbox_types::{BoxPath, Entry, ErrorCode, Grant, ListRequest, Problem};
 use futures_util::stream::{self, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -104,6 +104,47 @@ async fn an_agent_does_not_speak_for_the_server() {
             problem.len()
         );
         assert_eq!(greet(answer.as_bytes()).await, ErrorCode::BadAgentAnswer, "{code}");
+        let lines = format!("HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\r\n{problem}\n");
+        assert_eq!(walk(&lines, b"/").await.expect_err("a lie").code, ErrorCode::BadAgentAnswer);
+        let length = u8::try_from(problem.len()).expect("a short problem");
+        let events: Vec<_> =
+            run(&[&[0x1f, 0, 0, 0, length], problem.as_bytes()].concat()).await.collect().await;
+        let last = events.last().expect("an item").as_ref().expect_err("a lie");
+        assert_eq!(last.code, ErrorCode::BadAgentAnswer, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_quota_of_the_box_is_the_agents_to_report() {
+    let problem = r#"{"code":"quota_exceeded"}"#;
+    let answer = format!(
+        "HTTP/1.1 507 x\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{problem}",
+        problem.len()
+    );
+    assert_eq!(greet(answer.as_bytes()).await, ErrorCode::QuotaExceeded);
+}
+
+async fn walk(answer: &str, top: &[u8]) -> Result<Vec<Entry>, Problem> {
+    let top = BoxPath::parse(top).expect("a path");
+    let walk = client_of(&[answer.as_bytes()]).walk(&Grant::whole_box(), ListRequest::of(top)).await?;
+    walk.collect::<Vec<_>>().await.into_iter().collect()
+}
+
+/// Whoever copies a directory writes where the paths of its listing say.
+#[tokio::test]
+async fn attack_a_listing_leads_elsewhere() {
+    let lines = format!("HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\r\n{ENTRY}\n");
+    let page = format!(r#"{{"entries":[{ENTRY}]}}"#);
+    let length = page.len();
+    let page = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{page}"
+    );
+    assert_eq!(walk(&lines, b"/").await.expect("it lies below").len(), 1);
+    for top in [&b"/other"[..], b"/fil", b"/file"] {
+        assert_eq!(walk(&lines, top).await.expect_err("a lie").code, ErrorCode::BadAgentAnswer);
+        let request = ListRequest::of(BoxPath::parse(top).expect("a path"));
+        let list = client_of(&[page.as_bytes()]).list(&Grant::whole_box(), request).await;
+        assert_eq!(list.expect_err("a lie").code, ErrorCode::BadAgentAnswer);
     }
 }
 
