@@ -5,8 +5,10 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use devbox_types::process::{ProcessEvent, ProcessList, ProcessRequest, ProcessSummary, SignalRequest};
-use devbox_types::{Grant, Problem, ProcessId};
+use devbox_types::process::{
+    ProcessEvent, ProcessInput, ProcessList, ProcessRequest, ProcessSummary, SignalRequest, StdinSource,
+};
+use devbox_types::{ErrorCode, Grant, Problem, ProcessId};
 use futures_util::Stream;
 use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -16,17 +18,23 @@ use super::guest::{GrantMode, GuestClient};
 use crate::body::Body;
 use crate::contract::{EventStream, InputStream, Processes};
 use crate::wire;
-use crate::wire::frame::{Frame, FrameReader, FrameStreamError, FrameWriter};
+use crate::wire::frame::{Frame, FrameReader, FrameStreamError, FrameWriter, MAX_PAYLOAD};
 
 #[async_trait]
 impl Processes for GuestClient {
     async fn run(
         &self,
         grant: &Grant,
-        request: ProcessRequest,
+        mut request: ProcessRequest,
         input: InputStream,
     ) -> Result<EventStream, Problem> {
+        let input = with_long_text(&mut request, input);
         let first = Frame::of_request(&request);
+        if first.payload.len() > MAX_PAYLOAD {
+            let detail = format!("arguments and environment take more than {MAX_PAYLOAD} bytes");
+            return Err(Problem::new(ErrorCode::TooLarge, detail)
+                .with_hint("pass large data through standard input or a file"));
+        }
         let frames = stream::once(std::future::ready(first)).chain(input.map(Frame::of_input));
         let body = Body::from_stream(FrameWriter::new(frames), None);
         let mut call = self.call(grant, Method::POST, self.target("/processes", None), body)?;
@@ -49,6 +57,21 @@ impl Processes for GuestClient {
         let target = self.target(&format!("/processes/{id}/signal"), None);
         let call = self.json_call(grant, target, &request)?;
         answer::nothing(self.send(call, &[StatusCode::NO_CONTENT]).await?).await
+    }
+}
+
+/// Text for standard input that may not fit into the first frame goes in frames of its own, and ends as it would there.
+fn with_long_text(request: &mut ProcessRequest, input: InputStream) -> InputStream {
+    /// Escaped, a byte of text becomes six at the most.
+    const LONG: usize = MAX_PAYLOAD / 16;
+    match &mut request.stdin {
+        StdinSource::Text(text) if text.len() > LONG => {
+            let text = std::mem::take(text);
+            request.stdin = StdinSource::Frames;
+            let text = [ProcessInput::Stdin(text.into()), ProcessInput::EndOfStdin];
+            stream::iter(text).chain(input).boxed()
+        }
+        StdinSource::Null | StdinSource::Text(_) | StdinSource::Frames => input,
     }
 }
 

@@ -87,6 +87,10 @@ pub(super) async fn the_working_directory_is_set(ground: Ground) {
 pub(super) async fn text_is_standard_input(ground: Ground) {
     let request = ProcessRequest { stdin: StdinSource::Text("some text".to_owned()), ..program(&["cat"]) };
     assert_eq!(ground.run(request).await.stdout, b"some text");
+    // Longer than what a request may be, and longer still where it is escaped.
+    let long = "\u{1}x".repeat(1 << 20);
+    let request = ProcessRequest { stdin: StdinSource::Text(long.clone()), ..program(&["cat"]) };
+    assert!(ground.run(request).await.stdout == long.as_bytes(), "all of a long text arrives");
     assert_eq!(ground.run(program(&["cat"])).await.stdout, b"", "without input there is its end at once");
 }
 

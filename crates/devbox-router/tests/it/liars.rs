@@ -240,6 +240,19 @@ async fn events_out_of_order_are_refused() {
 }
 
 #[tokio::test]
+async fn a_request_that_fits_into_no_frame_is_too_large() {
+    let request = ProcessRequest {
+        argv: vec!["x".repeat(1 << 20)],
+        env: std::collections::BTreeMap::new(),
+        cwd: None,
+        stdin: StdinSource::Null,
+        timeout_ms: None,
+    };
+    let refused = client_of(&[]).run(&Grant::whole_box(), request, stream::empty().boxed()).await;
+    assert_eq!(refused.err().expect("a problem").code, ErrorCode::TooLarge);
+}
+
+#[tokio::test]
 async fn only_what_is_safe_is_sent_again() {
     let good = b"HTTP/1.1 404 x\r\ncontent-type: application/problem+json\r\ncontent-length: 20\r\n\r\n{\"code\":\"not_found\"}";
     // The first connection answers once and closes; the next call finds it closed, and has sent nothing.
