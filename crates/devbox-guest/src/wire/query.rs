@@ -61,6 +61,9 @@ impl TargetWriter {
     }
 }
 
+/// The most parameters of a request. No call has half as many; looking for repetitions takes time by their square.
+const MAX_PARAMETERS: usize = 32;
+
 /// The parameters of a request. Each is taken once; what is left at the end was not understood, and is refused.
 #[derive(Debug, Default)]
 pub struct Query<'a> {
@@ -71,7 +74,7 @@ impl<'a> Query<'a> {
     /// Reads what stands behind the `?`. A `+` is a plus: times have them, and nothing here has spaces.
     ///
     /// # Errors
-    /// `invalid_request` if a parameter is not UTF-8 or comes twice.
+    /// `invalid_request` if a parameter is not UTF-8 or comes twice, or there are very many.
     pub fn parse(raw: Option<&'a str>) -> Result<Self, Problem> {
         let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         for pair in raw.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
@@ -82,6 +85,9 @@ impl<'a> Query<'a> {
             };
             if pairs.iter().any(|(earlier, _)| *earlier == name) {
                 return Err(invalid(format!("query parameter `{name}` is given twice")));
+            }
+            if pairs.len() == MAX_PARAMETERS {
+                return Err(invalid(format!("a request has at most {MAX_PARAMETERS} query parameters")));
             }
             pairs.push((name, value));
         }
@@ -216,6 +222,8 @@ mod tests {
     fn nonsense_is_refused_and_nothing_is_ignored() {
         assert!(Query::parse(Some("a=1&a=2")).is_err());
         assert!(Query::parse(Some("a=%ff")).is_err());
+        let many: Vec<_> = (0..33).map(|number| number.to_string()).collect();
+        assert!(Query::parse(Some(&many.join("&"))).is_err());
         assert!(Query::parse(Some("recursve=true")).expect("a query").finish().is_err());
         for mode in ["", "8", "+755", "10000", "0o755", "rwx"] {
             assert!(parse_mode(mode).is_err(), "{mode:?}");
