@@ -125,6 +125,25 @@ impl Drop for Acting<'_> {
     }
 }
 
+/// Does `work` as the process itself, in the middle of a call that may act as a user: on files that are the engine's own.
+pub(crate) fn as_the_process<T>(own: &Own, work: impl FnOnce() -> T) -> T {
+    /// Goes on as the user, after a panic too.
+    struct GoOn(u32);
+    impl Drop for GoOn {
+        fn drop(&mut self) {
+            if !set_fs_uid(self.0) {
+                // What follows would be done as the process.
+                std::process::abort();
+            }
+        }
+    }
+    let Some((uid, ..)) = CURRENT.get() else { return work() };
+    let _go_on = GoOn(uid);
+    // Where this failed, `work` would only be refused. The group stays the user's: the owner alone counts for such files.
+    set_fs_uid(own.uid);
+    work()
+}
+
 #[expect(
     unsafe_code,
     reason = "rustix has no setfsuid; libc's is the bare system call, for this thread only"

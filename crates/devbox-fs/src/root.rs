@@ -135,8 +135,8 @@ impl Engine {
         Anchor { directory: self.root.as_fd(), strict: false, confinement: self.confinement }
     }
 
-    pub(crate) fn own_uid(&self) -> u32 {
-        self.own.uid
+    pub(crate) fn own(&self) -> &Own {
+        &self.own
     }
 
     /// The user that a grant names.

@@ -11,6 +11,7 @@ use devbox_types::BoxPath;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::acting::as_the_process;
 use crate::attributes::Attributes;
 use crate::confine::open_listing;
 use crate::error::{At as _, FsError};
@@ -80,17 +81,21 @@ impl StateDirectory {
             record.extend_from_slice(&length.to_le_bytes());
             record.extend_from_slice(part);
         }
-        rustix::io::pwrite(&self.slots, &record, announced.slot * SLOT_BYTES)?;
-        Ok(announced)
+        match rustix::io::pwrite(&self.slots, &record, announced.slot * SLOT_BYTES)? {
+            written if written == record.len() => Ok(announced),
+            // The disk became full within the record.
+            _ => Err(Errno::NOSPC),
+        }
     }
 
-    /// Begins a journal of its own for a call over many names.
+    /// Begins a journal of its own for a call over many names, whoever the thread acts as.
     pub(crate) fn new_journal(&self, engine: &Engine) -> Result<(OwnedFd, String), Errno> {
-        new_file(engine, &self.directory, JOURNAL_NAME)
+        as_the_process(engine.own(), || new_file(engine, &self.directory, JOURNAL_NAME))
     }
 
-    pub(crate) fn remove_journal(&self, name: &str) -> Result<(), Errno> {
-        rustix::fs::unlinkat(&self.directory, name, AtFlags::empty())
+    /// Removes a journal, whoever the thread acts as.
+    pub(crate) fn remove_journal(&self, engine: &Engine, name: &str) -> Result<(), Errno> {
+        as_the_process(engine.own(), || rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()))
     }
 
     pub(crate) fn sync(&self) -> Result<(), Errno> {
@@ -153,7 +158,7 @@ fn open_directory(engine: &Engine) -> Result<Option<OwnedFd>, Errno> {
         Err(errno) => return Err(errno),
     };
     let attributes = Attributes::of(directory.as_fd())?;
-    let ours = attributes.uid() == engine.own_uid() && attributes.mode().trailing_zeros() >= 6;
+    let ours = attributes.uid() == engine.own().uid && attributes.mode().trailing_zeros() >= 6;
     Ok(ours.then_some(directory))
 }
 

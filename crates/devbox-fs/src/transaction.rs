@@ -156,7 +156,7 @@ impl Drop for Transaction {
         });
         // What could not be cleaned up now is tried again at the next start.
         if let (Some(journal), Some(state), true) = (&self.journal, &self.engine.state, clean) {
-            let _ = state.remove_journal(&journal.name);
+            let _ = state.remove_journal(&engine, &journal.name);
         }
     }
 }

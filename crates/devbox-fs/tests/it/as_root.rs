@@ -131,7 +131,7 @@ fn the_kernel_checks_the_acting_user() {
                 overwrite: false,
             },
             Operation::Mkdir { path: path("/etc/d"), mode: None, parents: false },
-            Operation::Symlink { path: path("/etc/l"), target: "x".to_owned() },
+            Operation::Symlink { path: path("/etc/l"), target: b"x".to_vec() },
         ];
         let before = fixture.everything();
         for operation in operations {
@@ -303,7 +303,7 @@ fn a_disk_that_is_full_at_any_moment_leaves_old_or_new() {
                 recursive: false,
                 overwrite: false,
             },
-            Operation::Symlink { path: path(&format!("/d{round}/l")), target: "x".repeat(200) },
+            Operation::Symlink { path: path(&format!("/d{round}/l")), target: b"x".repeat(200) },
             Operation::Delete { path: path(&format!("/d{round}")), recursive: true, missing_ok: false },
         ];
         let result = view.apply(&list);
@@ -404,4 +404,34 @@ fn directories_of_a_lower_overlay_layer_are_moved_and_deleted() {
         assert_eq!(everything(&mount), ["file above", "moved/", "moved/sub/"], "{option}");
         drop((view, root, mounted, layers_mount));
     }
+}
+
+fn journals(fixture: &Fixture) -> Vec<String> {
+    let state = std::fs::read_dir(fixture.host(".~devbox-state")).expect("the state");
+    let names = state.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("journal-")).collect()
+}
+
+/// The state directory is root's, and the calls act as somebody else: their journals come and go all the same.
+#[test]
+fn calls_of_a_user_leave_no_journal_behind() {
+    let fixture = users();
+    let view = fixture.view();
+    let mut batch = view.batch().expect("a batch");
+    batch.add(WriteRequest::to(path("/home/user/a")), b"x").expect("added");
+    batch.publish().expect("published");
+    assert_eq!(journals(&fixture), Vec::<String>::new(), "after a batch");
+    let mut batch = view.batch().expect("a batch");
+    batch.add(WriteRequest::to(path("/home/user/a")), b"y").expect("added");
+    drop(batch);
+    assert_eq!(journals(&fixture), Vec::<String>::new(), "after a dropped batch");
+    let make = |name: &str| Operation::Mkdir { path: path(name), mode: None, parents: false };
+    view.apply(&[make("/home/user/d"), make("/home/user/e")]).expect("applied");
+    assert_eq!(journals(&fixture), Vec::<String>::new(), "after a list");
+    assert_eq!(code(view.apply(&[make("/home/user/f"), make("/home/user/e")])), ErrorCode::Exists);
+    assert_eq!(journals(&fixture), Vec::<String>::new(), "after a failed list");
+    let _mounted = Mount::new(&fixture.host("mnt"), &["-t", "tmpfs", "-o", "size=1m,mode=1777", "none"]);
+    let across = Operation::Move { from: path("/home/user/d"), to: path("/mnt/d"), overwrite: false };
+    view.apply(&[across]).expect("moved across file systems");
+    assert_eq!(journals(&fixture), Vec::<String>::new(), "after a move across file systems");
 }
