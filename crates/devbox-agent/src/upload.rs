@@ -1,6 +1,6 @@
 //! Bytes on their way in.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use devbox_fs::{Batch, BoxRoot, FsError, Staged};
 use devbox_guest::contract::UploadParts;
 use devbox_guest::{Body, UploadPart};
@@ -39,20 +39,47 @@ pub(crate) async fn write_streamed(
 
 /// Gathers chunks until they are worth a hop; nothing at the end.
 async fn next_piece(body: &mut Body, deadline: Deadline) -> Result<Vec<Bytes>, Problem> {
-    let (mut piece, mut size) = (Vec::new(), 0);
-    while size < CHUNK {
+    let mut piece = Piece::default();
+    while piece.size < CHUNK {
         match deadline.bound(body.next()).await? {
             None => break,
-            Some(chunk) => {
-                let chunk = chunk?;
-                size += chunk.len();
-                if !chunk.is_empty() {
-                    piece.push(chunk);
-                }
-            }
+            Some(chunk) => piece.push(chunk?),
         }
     }
-    Ok(piece)
+    Ok(piece.into_chunks())
+}
+
+/// Chunks that wait for their hop. Short ones are copied together, because a chunk keeps the buffer alive that it was
+/// received in: a body that comes byte by byte would keep thousands of times its own size.
+#[derive(Debug, Default)]
+struct Piece {
+    chunks: Vec<Bytes>,
+    short: BytesMut,
+    size: usize,
+}
+
+impl Piece {
+    fn push(&mut self, chunk: Bytes) {
+        const SHORT: usize = 16 * 1024;
+        self.size += chunk.len();
+        if chunk.len() < SHORT {
+            self.short.extend_from_slice(&chunk);
+        } else {
+            self.seal();
+            self.chunks.push(chunk);
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.short.is_empty() {
+            self.chunks.push(self.short.split().freeze());
+        }
+    }
+
+    fn into_chunks(mut self) -> Vec<Bytes> {
+        self.seal();
+        self.chunks
+    }
 }
 
 /// What is done to a batch.
@@ -155,4 +182,26 @@ fn in_hand<T: Send + 'static>(wrapped: &mut EndsElsewhere<T>) -> Result<T, FsErr
 
 fn lost() -> FsError {
     FsError::Invalid { reason: "the call has failed already" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_trickles_is_copied_together_and_stays_in_order() {
+        let mut piece = Piece::default();
+        let received: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        for byte in &received[..50_000] {
+            piece.push(Bytes::copy_from_slice(&[*byte]));
+        }
+        piece.push(Bytes::copy_from_slice(&received[50_000..80_000]));
+        for byte in &received[80_000..] {
+            piece.push(Bytes::copy_from_slice(&[*byte]));
+        }
+        assert_eq!(piece.size, received.len());
+        let chunks = piece.into_chunks();
+        assert_eq!(chunks.iter().map(Bytes::len).collect::<Vec<_>>(), [50_000, 30_000, 20_000]);
+        assert!(chunks.concat() == received);
+    }
 }

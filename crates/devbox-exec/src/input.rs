@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use devbox_types::process::ProcessInput;
 use futures_util::stream::{Stream, StreamExt as _};
 use tokio::net::unix::pipe;
@@ -15,13 +15,17 @@ use crate::engine::Process;
 /// is beyond stays with the sender.
 const MAX_WAITING_BYTES: usize = 256 * 1024;
 
+/// Input shorter than this is copied to what waits already, because a chunk keeps the buffer alive that it was received
+/// in: a program that does not read its key strokes would cost thousands of times their size.
+const SHORT: usize = 16 * 1024;
+
 /// Carries `input` to the process until either ends. `first` is written before it.
 pub(crate) async fn feed<I>(process: Arc<Process>, stdin: Option<pipe::Sender>, first: Bytes, input: I)
 where
     I: Stream<Item = ProcessInput<Bytes>> + Send,
 {
     let mut input = std::pin::pin!(input.fuse());
-    let mut feeder = Feeder { stdin, waiting: VecDeque::new(), bytes: 0, ended: false };
+    let mut feeder = Feeder::new(stdin);
     feeder.push(first);
     loop {
         feeder.close_when_done();
@@ -50,16 +54,34 @@ where
 struct Feeder {
     stdin: Option<pipe::Sender>,
     waiting: VecDeque<Bytes>,
+    /// What waits behind that, copied together.
+    short: BytesMut,
+    /// How many bytes wait in all.
     bytes: usize,
     ended: bool,
 }
 
 impl Feeder {
+    fn new(stdin: Option<pipe::Sender>) -> Self {
+        Self { stdin, waiting: VecDeque::new(), short: BytesMut::new(), bytes: 0, ended: false }
+    }
+
     /// Bytes after the end, or for a process that no longer reads, go nowhere.
     fn push(&mut self, bytes: Bytes) {
         if self.stdin.is_some() && !self.ended && !bytes.is_empty() {
             self.bytes += bytes.len();
-            self.waiting.push_back(bytes);
+            if bytes.len() < SHORT {
+                self.short.extend_from_slice(&bytes);
+            } else {
+                self.seal();
+                self.waiting.push_back(bytes);
+            }
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.short.is_empty() {
+            self.waiting.push_back(self.short.split().freeze());
         }
     }
 
@@ -68,11 +90,11 @@ impl Feeder {
     }
 
     fn has_work(&self) -> bool {
-        self.stdin.is_some() && !self.waiting.is_empty()
+        self.stdin.is_some() && self.bytes > 0
     }
 
     fn close_when_done(&mut self) {
-        if self.ended && self.waiting.is_empty() {
+        if self.ended && self.bytes == 0 {
             self.stdin = None;
         }
     }
@@ -86,6 +108,9 @@ impl Feeder {
 
     /// Waits until the pipe takes something, and writes what it takes. Cancel-safe: nothing is awaited after a write.
     async fn write_some(&mut self) {
+        if self.waiting.is_empty() {
+            self.seal();
+        }
         let (Some(stdin), Some(bytes)) = (&self.stdin, self.waiting.front_mut()) else { return };
         let written = match stdin.writable().await {
             Ok(()) => stdin.try_write(bytes),
@@ -104,8 +129,32 @@ impl Feeder {
             Err(_) => {
                 self.stdin = None;
                 self.waiting.clear();
+                self.short.clear();
                 self.bytes = 0;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn key_strokes_that_nobody_reads_are_copied_together_and_stay_in_order() {
+        let (stdin, mut program) = pipe::pipe().expect("a pipe");
+        let mut feeder = Feeder::new(Some(stdin));
+        let typed: Vec<u8> = (0..=255).cycle().take(MAX_WAITING_BYTES).collect();
+        let long = 50_000..50_000 + SHORT;
+        typed[..long.start].iter().for_each(|byte| feeder.push(Bytes::copy_from_slice(&[*byte])));
+        feeder.push(Bytes::copy_from_slice(&typed[long.clone()]));
+        typed[long.end..].iter().for_each(|byte| feeder.push(Bytes::copy_from_slice(&[*byte])));
+        assert!(feeder.waiting.len() == 2 && feeder.bytes == typed.len() && !feeder.takes_more());
+        let mut read = Vec::new();
+        let (read_all, ()) = tokio::join!(program.read_to_end(&mut read), feeder.finish());
+        read_all.expect("the end");
+        assert!(read == typed);
     }
 }
