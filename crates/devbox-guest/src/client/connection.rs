@@ -167,7 +167,9 @@ impl Driver {
     pub(super) fn detach(self) -> Self {
         if let Self::Inline { connection, .. } = self {
             tokio::spawn(async move {
-                let Http1 { connection, sender: _sender, .. } = *connection;
+                let Http1 { connection, sender, .. } = *connection;
+                // Nobody sends a next request: the connection then ends with this exchange instead of idling for ever.
+                drop(sender);
                 if let Some(connection) = connection
                     && let Err(error) = connection.await
                 {
