@@ -62,12 +62,31 @@ impl Anchor<'_> {
         if Attributes::of(fd.as_fd())?.is_directory() { Ok(fd) } else { Err(Errno::NOTDIR) }
     }
 
+    /// The same for a directory by the path that the kernel gave for it: a link on the way (ELOOP) was put there since.
+    pub(crate) fn reopen_directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        if self.confinement == Confinement::OpenAt2 {
+            return self.resolve(path, OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS);
+        }
+        let mut here = step_into(self.directory, b".")?;
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            if name == b".." {
+                return Err(Errno::INVAL);
+            }
+            here = step_into(here.as_fd(), name)?;
+        }
+        Ok(here)
+    }
+
     fn open_by_kernel(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.resolve(path, flags, ResolveFlags::NO_MAGICLINKS)
+    }
+
+    fn resolve(&self, path: &[u8], flags: OFlags, links: ResolveFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
         let scope = if self.strict { ResolveFlags::BENEATH } else { ResolveFlags::IN_ROOT };
         let path = if path.is_empty() { b"." } else { path };
         for _ in 0..MAX_RACES {
-            let resolve = scope | ResolveFlags::NO_MAGICLINKS;
+            let resolve = scope | links;
             match rustix::fs::openat2(self.directory, path, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 result => return result,
@@ -129,6 +148,12 @@ impl Anchor<'_> {
 /// Opens one name in a directory with O_PATH, whatever it is, without following it.
 pub(crate) fn open_entry(directory: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, name, flags, Mode::empty())
+}
+
+/// Opens a directory in a directory with O_PATH, never through a link.
+fn step_into(directory: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, Mode::empty())
 }
 

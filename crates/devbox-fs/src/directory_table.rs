@@ -81,7 +81,7 @@ impl DirectoryTable {
             return Ok(Arc::clone(descriptor));
         }
         let path = directory.path.as_deref().ok_or(Errno::INVAL)?;
-        let descriptor = Arc::new(anchor.open_directory(path)?);
+        let descriptor = Arc::new(anchor.reopen_directory(path)?);
         // A device number changes at a remount, so only the inode is compared.
         if Attributes::of(descriptor.as_fd())?.id().inode != directory.id.inode {
             return Err(Errno::AGAIN);

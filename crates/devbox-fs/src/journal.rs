@@ -3,13 +3,15 @@
 //! Lines of a checksum and a JSON record. Each is written before what it tells of is done, and tells how to undo it; so a
 //! torn last line is of something that was not done. After `Committed` there is only rubbish to remove.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::attributes::{Attributes, FileId};
+use crate::attributes::FileId;
 use crate::confine::open_listing;
 use crate::directory_table::{DirectoryNumber, DirectoryTable, Spot};
 use crate::reserved;
@@ -20,6 +22,8 @@ use crate::undo::{Undo, roll_back};
 
 /// The first bytes of a line's SHA-256, in hexadecimal.
 const CHECKSUM_LENGTH: usize = 16;
+/// The longest line that is read: the path of a directory, in base64, with room to spare.
+const MAX_LINE: u64 = 16 << 10;
 /// Lines are gathered to this size where many are written at once.
 const BUFFER: usize = 64 << 10;
 
@@ -42,6 +46,8 @@ pub(crate) enum Record {
         inode: u64,
     },
     Committed,
+    /// The call has ended, and everything before this is done. What follows is what could not be done.
+    Remaining,
 }
 
 /// The journal of a call that is at work.
@@ -50,16 +56,22 @@ pub(crate) struct Journal {
     file: OwnedFd,
     pub(crate) name: String,
     buffer: Vec<u8>,
+    length: u64,
 }
 
 impl Journal {
     pub(crate) fn new(file: OwnedFd, name: String) -> Self {
-        Self { file, name, buffer: Vec::new() }
+        Self { file, name, buffer: Vec::new(), length: 0 }
     }
 
-    /// Adds a record; it counts once [`Self::flush`] returns.
+    /// Adds a record; it counts once [`Self::flush`] returns. EFBIG where recovery would not read it.
     pub(crate) fn add(&mut self, record: &Record) -> Result<(), Errno> {
         let json = serde_json::to_vec(record).map_err(|_| Errno::INVAL)?;
+        let line = u64::try_from(CHECKSUM_LENGTH + json.len() + 1).map_err(|_| Errno::FBIG)?;
+        if line > MAX_LINE || self.length + line > MAX_JOURNAL_BYTES {
+            return Err(Errno::FBIG);
+        }
+        self.length += line;
         self.buffer.extend_from_slice(&checksum(&json));
         self.buffer.extend_from_slice(&json);
         self.buffer.push(b'\n');
@@ -91,7 +103,8 @@ pub(crate) fn recover(engine: &Engine, file: &OwnedFd) -> Result<(), Errno> {
     let mut rubbish: Vec<(DirectoryNumber, Vec<u8>)> = Vec::new();
     let mut doomed = Vec::new();
     let mut committed = false;
-    for record in records(&read(file)?) {
+    let file = File::from(file.try_clone().map_err(|_| Errno::MFILE)?);
+    for record in records(BufReader::new(file)) {
         match record {
             Record::Directory { path, inode, prefix } => {
                 rubbish.push((rubbish.len(), prefix));
@@ -102,6 +115,11 @@ pub(crate) fn recover(engine: &Engine, file: &OwnedFd) -> Result<(), Errno> {
             // A journal is hostile input, and these are the same steps as an undo's.
             Record::Doomed { at, inode } => doomed.push(Undo::Remove { at, inode, tree: true }),
             Record::Committed => committed = true,
+            Record::Remaining => {
+                undos.clear();
+                doomed.clear();
+                committed = false;
+            }
         }
     }
     if committed {
@@ -134,28 +152,13 @@ fn sweep(directory: &OwnedFd, prefix: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-fn read(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    let length = Attributes::of(file.as_fd())?.size().min(MAX_JOURNAL_BYTES);
-    let mut bytes = vec![0; usize::try_from(length).map_err(|_| Errno::FBIG)?];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let offset = u64::try_from(filled).map_err(|_| Errno::FBIG)?;
-        match rustix::io::pread(file, &mut bytes[filled..], offset) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
 /// The records of a journal up to the first line that is damaged or torn.
-fn records(bytes: &[u8]) -> impl Iterator<Item = Record> {
-    bytes.split_inclusive(|byte| *byte == b'\n').map_while(|line| {
-        let line = line.strip_suffix(b"\n")?;
-        let (sum, json) = line.split_at_checked(CHECKSUM_LENGTH)?;
+fn records(journal: impl BufRead) -> impl Iterator<Item = Record> {
+    let mut journal = journal.take(MAX_JOURNAL_BYTES);
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        (&mut journal).take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
+        let (sum, json) = line.strip_suffix(b"\n")?.split_at_checked(CHECKSUM_LENGTH)?;
         if sum != checksum(json) {
             return None;
         }
@@ -212,9 +215,11 @@ mod tests {
         let mut damaged = good.clone();
         damaged[3] ^= 1;
         let torn = &good[..good.len() - 1];
-        assert_eq!(records(&[&good[..], &good, &damaged, &good].concat()).count(), 2);
-        assert_eq!(records(&[&good[..], torn].concat()).count(), 1);
-        assert_eq!(records(&line(b"{\"Unknown\":1}")).count(), 0);
-        assert_eq!(records(b"\n\n").count(), 0);
+        let count = |bytes: &[u8]| records(bytes).count();
+        assert_eq!(count(&[&good[..], &good, &damaged, &good].concat()), 2);
+        assert_eq!(count(&[&good[..], torn].concat()), 1);
+        assert_eq!(count(&line(b"{\"Unknown\":1}")), 0);
+        assert_eq!(count(b"\n\n"), 0);
+        assert_eq!(count(&vec![b' '; 1 << 20]), 0);
     }
 }

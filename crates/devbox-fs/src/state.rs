@@ -24,8 +24,9 @@ use crate::tree::remove_tree;
 const SLOT_BYTES: u64 = 8192;
 /// The most slots that recovery looks at: one per write that was in flight.
 const MAX_SLOTS: u64 = 65_536;
-/// The longest journal that recovery reads; a batch of 10,000 files with long paths needs a tenth.
-pub(crate) const MAX_JOURNAL_BYTES: u64 = 512 << 20;
+/// The longest journal that is written, and that recovery reads; a batch of 10,000 files in as many directories with paths of
+/// 4,000 bytes stays below. A call that needs more is refused as too large.
+pub(crate) const MAX_JOURNAL_BYTES: u64 = 64 << 20;
 
 const SLOTS_NAME: &str = "slots-";
 const JOURNAL_NAME: &str = "journal-";
@@ -203,7 +204,7 @@ fn recover_slots(engine: &Engine, file: &OwnedFd) -> Result<(), Errno> {
     for slot in 0..slots {
         let length = rustix::io::pread(file, &mut record[..], slot * SLOT_BYTES)?;
         let Some((path, name)) = parse_slot(&record[..length]) else { continue };
-        if let Ok(place) = engine.anchor().open_directory(path) {
+        if let Ok(place) = engine.anchor().reopen_directory(path) {
             remove_tree(place.as_fd(), name, &|| Ok(()))?;
         }
     }

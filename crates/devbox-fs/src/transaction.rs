@@ -146,7 +146,7 @@ impl Drop for Transaction {
         let undos = std::mem::take(&mut self.undos);
         let rubbish = std::mem::take(&mut self.rubbish);
         let engine = Arc::clone(&self.engine);
-        let clean = roll_back(&undos, &engine, &mut self.table, |table| {
+        let (left, swept) = roll_back(&undos, &engine, &mut self.table, |table| {
             rubbish.iter().fold(true, |clean, spot| {
                 let removed = table.get(spot.directory, engine.anchor()).and_then(|directory| {
                     Ok(remove_tree(directory.as_fd(), &spot.name, &|| Ok::<(), Errno>(()))?)
@@ -154,9 +154,14 @@ impl Drop for Transaction {
                 removed.is_ok() && clean
             })
         });
-        // What could not be cleaned up now is tried again at the next start.
-        if let (Some(journal), Some(state), true) = (&self.journal, &self.engine.state, clean) {
+        let (Some(journal), Some(state)) = (&mut self.journal, &engine.state) else { return };
+        if left.is_empty() && swept {
             let _ = state.remove_journal(&engine, &journal.name);
+            return;
         }
+        // The next start tries what could not be done now, and nothing else: by then, other files may have the inodes.
+        let mut remaining =
+            std::iter::once(Record::Remaining).chain(left.into_iter().cloned().map(Record::Undo));
+        let _ = remaining.try_for_each(|record| journal.add(&record)).and_then(|()| journal.flush());
     }
 }

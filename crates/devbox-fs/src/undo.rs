@@ -72,15 +72,16 @@ pub(crate) enum Saved {
 }
 
 /// Takes steps back, the last first. `sweep` removes the reserved names; what stood in their way, such as a directory that
-/// was not empty because of them, is tried once more after it. Returns whether all went well.
+/// was not empty because of them, is tried once more after it. Returns what could not be taken back, in the order of the
+/// steps, and whether all was swept.
 ///
 /// What cannot come back, because a process in the box took its place, is rubbish by then: that process's entry stays.
-pub(crate) fn roll_back(
-    undos: &[Undo],
+pub(crate) fn roll_back<'u>(
+    undos: &'u [Undo],
     engine: &Engine,
     table: &mut DirectoryTable,
     sweep: impl FnOnce(&mut DirectoryTable) -> bool,
-) -> bool {
+) -> (Vec<&'u Undo>, bool) {
     let mut failed: Vec<&Undo> = Vec::new();
     for undo in undos.iter().rev() {
         if undo.run(engine, table).is_err() {
@@ -88,7 +89,9 @@ pub(crate) fn roll_back(
         }
     }
     let swept = sweep(table);
-    failed.iter().fold(swept, |clean, undo| undo.run(engine, table).is_ok() && clean)
+    failed.retain(|undo| undo.run(engine, table).is_err());
+    failed.reverse();
+    (failed, swept)
 }
 
 impl Undo {
@@ -131,7 +134,11 @@ impl Undo {
             }
             Self::Restore { at, inode, saved } => {
                 let directory = table.get(at.directory, engine.anchor())?;
-                let entry = open_entry(directory.as_fd(), &at.name)?;
+                let entry = match open_entry(directory.as_fd(), &at.name) {
+                    // A process in the box removed it: there is nothing to give anything back to.
+                    Err(Errno::NOENT) => return Ok(()),
+                    entry => entry?,
+                };
                 let now = Attributes::of(entry.as_fd())?;
                 if now.id().inode != *inode {
                     return Ok(());

@@ -181,3 +181,62 @@ fn a_hostile_journal_harms_nothing() {
     BoxRoot::open(directory.path(), RootOptions::default()).expect("a root");
     assert_eq!(everything(directory.path()), before);
 }
+
+/// A link that the box's user put where a directory was leads recovery, which acts as root, nowhere.
+#[test]
+fn attack_a_link_in_the_way_of_recovery() {
+    for confinement in crate::fixture::BOTH {
+        let directory = sample();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir_all(at("other/sub/.~devbox-x")).expect("made");
+        std::fs::write(at("other/sub/.~devbox-x/kept"), "x").expect("written");
+        std::os::unix::fs::symlink("other", at("d")).expect("a link");
+        std::os::unix::fs::symlink("other/sub", at("e")).expect("a link");
+        drop(BoxRoot::open(directory.path(), RootOptions::default()).expect("a root"));
+        let before = everything(directory.path());
+        for (number, folder) in ["d/sub", "e"].into_iter().enumerate() {
+            let mut record = Vec::new();
+            for part in [folder, ".~devbox-x"] {
+                record.extend_from_slice(&u16::try_from(part.len()).expect("small").to_le_bytes());
+                record.extend_from_slice(part.as_bytes());
+            }
+            std::fs::write(at(&format!(".~devbox-state/slots-{number}")), record).expect("written");
+        }
+        let options = || RootOptions::default().with_confinement(confinement);
+        drop(BoxRoot::open(directory.path(), options()).expect("a root"));
+        assert_eq!(everything(directory.path()), before, "{confinement:?}");
+        let mut record = 9_u16.to_le_bytes().to_vec();
+        record.extend_from_slice(b"other/sub\x0a\0.~devbox-x");
+        std::fs::write(at(".~devbox-state/slots-real"), record).expect("written");
+        drop(BoxRoot::open(directory.path(), options()).expect("a root"));
+        assert!(!at("other/sub/.~devbox-x").exists(), "{confinement:?}: what is really there is removed");
+    }
+}
+
+#[test]
+fn what_was_taken_back_is_not_taken_back_again_at_the_next_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let root = BoxRoot::open(directory.path(), RootOptions::default()).expect("a root");
+    let view = root.enter(&Grant::whole_box()).expect("a view");
+    let mut batch = view.batch().expect("a batch");
+    for name in ["/moved/a", "/used/b"] {
+        let request = WriteRequest { make_parents: true, ..WriteRequest::to(path(name)) };
+        batch.add(request, b"new").expect("added");
+    }
+    // Processes in the box take one new directory away, and fill the other: that one cannot be removed.
+    std::fs::rename(at("moved"), at("elsewhere")).expect("renamed");
+    std::fs::write(at("elsewhere/mark"), "x").expect("written");
+    std::fs::write(at("used/theirs"), "x").expect("written");
+    drop(batch);
+    drop((view, root));
+    let journals = || std::fs::read_dir(at(".~devbox-state")).expect("the state").count();
+    assert_eq!(journals(), 1, "something is left to do");
+    // The same inode under the same name, long after the call: it is nobody's business any more.
+    std::fs::remove_file(at("elsewhere").join("mark")).expect("removed");
+    std::fs::rename(at("elsewhere"), at("moved")).expect("renamed");
+    let before = everything(directory.path());
+    drop(BoxRoot::open(directory.path(), RootOptions::default()).expect("a root"));
+    assert_eq!(everything(directory.path()), before);
+    assert_eq!(journals(), 0);
+}
