@@ -4,12 +4,16 @@
 //! `process_vm_readv`) the kernel asks `__ptrace_may_access`. Box root has the agent's uid, so it passes unless one of these
 //! holds, each of which is enough against whoever lacks CAP_SYS_PTRACE in the box's user namespace, as all box programs do:
 //!
-//! 1. The agent is not dumpable ([`hide`]): its first act.
+//! 1. The agent is not dumpable ([`hide`]): its first act. A thread that changes its file system user, as file calls do, is
+//!    given what the sysctl `fs.suid_dumpable` says: 0 or 2, which lock alike; a machine set to 1, for debugging programs
+//!    that change users, has the second lock only.
 //! 2. The agent is permitted a capability that the other is not ([`keep_guard`]), by `cap_ptrace_access_check`. Which one
 //!    does not matter; CAP_WAKE_ALARM is asked for first because it can do nothing at all in a user namespace. Whoever
 //!    starts the agent leaves it in the agent's bounding set, beside what programs may have. The agent takes it out of its
 //!    own bounding, inheritable and ambient sets before it has any other thread, so no program that it ever starts can have
 //!    it; until that program's `execve` the child itself keeps it permitted, and is as guarded as the agent.
+//!
+//! CAP_SYS_PTRACE opens both, so it leaves the bounding set with the guard, whatever the agent was started with.
 //!
 //! Debuggers stay usable on all other processes of the box.
 
@@ -51,8 +55,10 @@ pub fn keep_guard() -> Result<(), DefenceError> {
     let guard = GUARDS.into_iter().find(|guard| sets.permitted.contains(*guard));
     let guard = guard.ok_or(DefenceError::NoGuard)?;
     rustix::thread::clear_ambient_capability_set().map_err(refused("clear the ambient capabilities"))?;
-    rustix::thread::remove_capability_from_bounding_set(guard)
-        .map_err(refused("take the guard out of the bounding set"))?;
+    for capability in [guard, CapabilitySet::SYS_PTRACE] {
+        rustix::thread::remove_capability_from_bounding_set(capability)
+            .map_err(refused("take the guard out of the bounding set"))?;
+    }
     sets.inheritable = CapabilitySet::empty();
     set_capabilities(None, sets).map_err(refused("clear the inheritable capabilities"))
 }

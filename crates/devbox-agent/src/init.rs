@@ -2,7 +2,8 @@
 //!
 //! The kernel shields PID 1 of a namespace from signals of its own namespace for which it has no handler. SIGTERM from
 //! outside is a wish to stop; the same signal from a program in the box is none of its business. A handler could not tell
-//! them apart in time, a signalfd can: a sender outside the namespace has no pid in it, and shows as 0.
+//! them apart in time, a signalfd can: a sender outside the namespace has no pid in it, and shows as 0. What sigqueue(3) sent
+//! does not count, for there the sender writes the pid; the kernel lets nobody forge the code that kill(2) has.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -42,9 +43,9 @@ impl Termination {
         let signals = watch(self.signals)?;
         loop {
             let mut ready = signals.readable().await?;
-            match ready.try_io(|signals| next_sender(signals.get_ref())) {
-                Ok(Ok(0)) => return Ok(()),
-                Ok(Ok(_)) | Err(_) => (),
+            match ready.try_io(|signals| next_is_from_outside(signals.get_ref())) {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Ok(false)) | Err(_) => (),
                 Ok(Err(error)) => return Err(error),
             }
         }
@@ -57,13 +58,15 @@ fn watch(signals: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(signals, Interest::READABLE) }?)
 }
 
-/// The pid of who sent the next signal.
-fn next_sender(signals: &OwnedFd) -> io::Result<u32> {
+/// Takes the next signal; whether it was sent with kill(2) from outside the namespace.
+fn next_is_from_outside(signals: &OwnedFd) -> io::Result<bool> {
     let mut record = [MaybeUninit::<u8>::uninit(); size_of::<libc::signalfd_siginfo>()];
     let (bytes, _) = rustix::io::read(signals, &mut record)?;
-    let place = std::mem::offset_of!(libc::signalfd_siginfo, ssi_pid);
-    match bytes.get(place..place + 4) {
-        Some(&[a, b, c, d]) => Ok(u32::from_ne_bytes([a, b, c, d])),
-        _ => Err(io::ErrorKind::UnexpectedEof.into()),
-    }
+    let field = |place: usize| match bytes.get(place..place + 4) {
+        Some(&[a, b, c, d]) => Ok(i32::from_ne_bytes([a, b, c, d])),
+        _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+    };
+    let sender = field(std::mem::offset_of!(libc::signalfd_siginfo, ssi_pid))?;
+    let code = field(std::mem::offset_of!(libc::signalfd_siginfo, ssi_code))?;
+    Ok(sender == 0 && code == libc::SI_USER)
 }

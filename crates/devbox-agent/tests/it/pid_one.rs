@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use devbox_types::Grant;
+use devbox_guest::{Body, Files as _};
+use devbox_types::file::WriteRequest;
+use devbox_types::{BoxPath, Grant};
 
 use crate::support::{Agent, PATIENCE, shell};
 
@@ -36,12 +38,13 @@ async fn attack_box_root_takes_over_agent() {
     }
     let agent = Agent::start();
     let status = agent.shell("grep -E 'Cap(Bnd|Prm|Inh|Amb)|NoNewPrivs' /proc/self/status").await;
-    const GUARD: u64 = 1 << 35;
+    // CAP_WAKE_ALARM and CAP_SYS_PTRACE.
+    const GUARD: u64 = 1 << 35 | 1 << 19;
     for line in status.lines().filter(|line| line.starts_with("Cap")) {
         let set = u64::from_str_radix(line.rsplit('\t').next().expect("a set"), 16).expect("hexadecimal");
         assert_eq!(set & GUARD, 0, "no program has the guard: {status}");
     }
-    let attack = "import ctypes, os, sys\n\
+    let attack = "import ctypes, os, signal, sys\n\
         libc = ctypes.CDLL(None, use_errno=True)\n\
         def failed(what, result):\n    \
             print(what, 'TOOK' if result >= 0 else ctypes.get_errno())\n\
@@ -58,12 +61,35 @@ async fn attack_box_root_takes_over_agent() {
                 print(name, 'TOOK')\n    \
             except OSError as error:\n        \
                 print(name, error.errno)\n\
+        for thread in os.listdir('/proc/1/task'):\n    \
+            failed('thread', libc.ptrace(16, int(thread), 0, 0))\n\
+        class Info(ctypes.Structure):\n    \
+            _fields_ = [(name, ctypes.c_int) for name in ('signo', 'errno', 'code', 'pad', 'pid', 'uid')] + \
+                [('rest', ctypes.c_char * 104)]\n\
+        forged = Info(15, 0, -1, 0, 0, 0)\n\
+        print('forged', libc.syscall(129, 1, 15, ctypes.byref(forged)))\n\
         os.kill(1, 9); os.kill(1, 15); os.kill(1, 19)\n";
-    let said =
-        agent.shell(&format!("cat > /tmp/attack.py <<'END'\n{attack}END\npython3 /tmp/attack.py")).await;
-    assert!(said.contains("attach 1") && said.contains("seize 1") && said.contains("mem 13"), "{said}");
-    assert!(!said.contains("TOOK"), "{said}");
-    assert_eq!(agent.shell("echo alive").await, "alive\n", "signals from inside do not reach it");
+    agent.shell(&format!("cat > /tmp/attack.py <<'END'\n{attack}END")).await;
+    // Before and after the agent's threads have acted as somebody else.
+    for _ in 0..2 {
+        let said = agent.shell("python3 /tmp/attack.py").await;
+        let refused = ["attach 1", "seize 1", "mem 13", "thread 1", "forged 0"];
+        assert!(refused.iter().all(|words| said.contains(words)) && !said.contains("TOOK"), "{said}");
+        assert_eq!(agent.shell("echo alive").await, "alive\n", "signals from inside do not reach it");
+        act_as_others(&agent).await;
+    }
+}
+
+/// Small and large work on files, on the thread of the calls and on others, as several users.
+async fn act_as_others(agent: &Agent) {
+    for user in ["12345", "root", "54321"] {
+        let grant = Grant::whole_box().with_user(user.parse().expect("a user"));
+        for length in [10, 1_000_000] {
+            let path = BoxPath::parse(format!("/tmp/of-{user}-{length}").as_bytes()).expect("a path");
+            let content = Body::from_bytes(vec![0; length]);
+            agent.client.write(&grant, WriteRequest::to(path), content).await.expect("a write");
+        }
+    }
 }
 
 /// Where nobody is root there is no box root either: the agent's programs are its equals.

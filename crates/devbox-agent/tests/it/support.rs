@@ -77,8 +77,8 @@ impl Agent {
 
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_devbox-agent");
 
-/// The capabilities that programs of a box have, and the agent's guard.
-const BOUNDING_SET: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,\
+/// The capabilities that programs of a box have, the agent's guard, and one that would open every lock.
+const BOUNDING_SET: &str = "-all,+sys_ptrace,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,\
     +net_bind_service,+sys_chroot,+mknod,+audit_write,+setfcap,+wake_alarm";
 
 /// Namespaces of its own, over this machine's root an overlay that is gone with them, and the capabilities of a box.
