@@ -74,7 +74,7 @@ impl Applying<'_> {
             Operation::Mkdir { path, mode, parents } => self.mkdir(path, *mode, *parents),
             Operation::Move { from, to, overwrite } => self.rename(from, to, *overwrite),
             Operation::Copy { from, to, recursive, overwrite } => self.copy(from, to, *recursive, *overwrite),
-            Operation::Symlink { path, target } => self.symlink(path, target.as_bytes()),
+            Operation::Symlink { path, target } => self.symlink(path, target),
             Operation::Chmod { path, mode } => self.chmod(path, *mode),
             Operation::Chown { path, owner, gid, nofollow } => {
                 self.chown(path, owner.as_ref(), *gid, *nofollow)

@@ -57,7 +57,7 @@ pub struct Entry {
     /// How many names the file has.
     pub links: u64,
     /// Where a symlink points, byte for byte.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "bytes_text")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::bytes_text::optional")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub target: Option<Vec<u8>>,
     /// The entity tag of a regular file.
@@ -101,40 +101,4 @@ pub struct ListPage {
     /// Where the next page begins; absent on the last. Base64, opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
-}
-
-/// Optional bytes as a JSON string if they are UTF-8, else as `{"b64": "..."}`.
-pub(crate) mod bytes_text {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD as BASE64;
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Text {
-        Utf8(String),
-        Bytes { b64: String },
-    }
-
-    pub(crate) fn serialize<S: Serializer>(
-        bytes: &Option<Vec<u8>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let text = bytes.as_ref().map(|bytes| match std::str::from_utf8(bytes) {
-            Ok(text) => Text::Utf8(text.to_owned()),
-            Err(_) => Text::Bytes { b64: BASE64.encode(bytes) },
-        });
-        text.serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Vec<u8>>, D::Error> {
-        Ok(match Option::<Text>::deserialize(deserializer)? {
-            None => None,
-            Some(Text::Utf8(text)) => Some(text.into_bytes()),
-            Some(Text::Bytes { b64 }) => Some(BASE64.decode(b64).map_err(D::Error::custom)?),
-        })
-    }
 }

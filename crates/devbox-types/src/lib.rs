@@ -40,6 +40,8 @@ pub mod schema;
 pub mod time;
 pub mod user;
 
+mod bytes_text;
+
 pub use entry::{Entry, EntryKind, ListPage, ListRequest};
 pub use error::{Coded, ErrorCode};
 pub use etag::{Etag, WriteCondition};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes_text;
 use crate::path::{self, BoxPath};
 use crate::time::Timestamp;
 use crate::user::ActingUser;
@@ -64,8 +65,11 @@ pub enum Operation {
         #[serde(with = "path::text")]
         #[cfg_attr(feature = "schema", schema(value_type = String))]
         path: BoxPath,
-        /// What it says, byte for byte: need not exist, may be relative to the link's directory.
-        target: String,
+        /// What it says, byte for byte: need not exist, may be relative to the link's directory. A JSON string, or
+        /// `{"b64": "..."}` where it is not UTF-8.
+        #[serde(with = "bytes_text")]
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        target: Vec<u8>,
     },
     /// Sets permission bits.
     Chmod {
@@ -145,4 +149,22 @@ pub struct Report {
     pub bytes: u64,
     /// Whether it took effect as one step, to processes in the box too.
     pub atomic: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_may_say_anything() {
+        let says = |target: &[u8]| Operation::Symlink { path: BoxPath::root(), target: target.to_vec() };
+        let cases: [(&[u8], &str); 2] = [(b"a/b", r#""a/b""#), (b"\xff", r#"{"b64":"/w=="}"#)];
+        for (target, written) in cases {
+            let json = format!(r#"{{"op":"symlink","path":"/","target":{written}}}"#);
+            assert_eq!(serde_json::to_string(&says(target)).ok().as_ref(), Some(&json));
+            assert_eq!(serde_json::from_str(&json).ok(), Some(says(target)));
+        }
+        let bad = r#"{"op":"symlink","path":"/","target":{"b64":"?"}}"#;
+        assert!(serde_json::from_str::<Operation>(bad).is_err());
+    }
 }

@@ -321,17 +321,10 @@ impl From<BoxPath> for WirePath {
 /// A path as one JSON string or `{"b64": "..."}`, where an object has several paths (`from`, `to`).
 pub mod text {
     use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use serde::{Deserializer, Serializer};
 
-    use super::{BASE64, BoxPath};
-    use base64::Engine as _;
-
-    #[derive(serde::Serialize, serde::Deserialize)]
-    #[serde(untagged)]
-    enum Text {
-        Utf8(String),
-        Bytes { b64: String },
-    }
+    use super::BoxPath;
+    use crate::bytes_text;
 
     /// Writes a path.
     ///
@@ -343,11 +336,7 @@ pub mod text {
         if path.wants_directory() && !path.is_root() {
             bytes.push(b'/');
         }
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => Text::Utf8(text),
-            Err(error) => Text::Bytes { b64: BASE64.encode(error.into_bytes()) },
-        };
-        text.serialize(serializer)
+        bytes_text::serialize(&bytes, serializer)
     }
 
     /// Reads a path.
@@ -355,11 +344,7 @@ pub mod text {
     /// # Errors
     /// The deserializer's own, and whatever makes the bytes no [`BoxPath`].
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BoxPath, D::Error> {
-        let bytes = match Text::deserialize(deserializer)? {
-            Text::Utf8(text) => text.into_bytes(),
-            Text::Bytes { b64 } => BASE64.decode(b64).map_err(D::Error::custom)?,
-        };
-        BoxPath::parse(&bytes).map_err(D::Error::custom)
+        BoxPath::parse(&bytes_text::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

@@ -75,12 +75,14 @@ def test_a_directory_goes_and_comes_whole(sandbox: Sandbox, folder: str, tmp_pat
     (source / "d").chmod(0o750)
     (source / "data").write_bytes(os.urandom(100_000))
     (source / "link").symlink_to("d/run")
+    os.symlink(b"any \xff", os.fsencode(source / "strange"))
     assert sandbox.fs.upload_dir(source, f"{folder}/tree") == 2
     assert sandbox.run([f"{folder}/tree/link"], check=True).stdout == "ran\n"
     assert sandbox.fs.upload_dir(source, f"{folder}/tree") == 2, "once more is fine"
     back = sandbox.fs.download_dir(f"{folder}/tree", tmp_path / "back")
     assert (back / "data").read_bytes() == (source / "data").read_bytes()
     assert (back / "d/empty").is_dir() and os.readlink(back / "link") == "d/run"
+    assert os.readlink(os.fsencode(back / "strange")) == b"any \xff"
     assert (back / "d/run").stat().st_mode == (source / "d/run").stat().st_mode
     assert (back / "d").stat().st_mode == (source / "d").stat().st_mode
     with pytest.raises(NotADirectory):

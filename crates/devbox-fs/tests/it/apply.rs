@@ -27,7 +27,7 @@ fn delete(name: &str, recursive: bool) -> Operation {
 }
 
 fn symlink(name: &str, target: &str) -> Operation {
-    Operation::Symlink { path: path(name), target: target.to_owned() }
+    Operation::Symlink { path: path(name), target: target.into() }
 }
 
 fn sample() -> Fixture {

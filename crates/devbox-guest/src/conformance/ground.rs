@@ -102,7 +102,7 @@ impl Ground {
     }
 
     pub(super) async fn symlink(&self, name: &str, target: &str) {
-        let link = Operation::Symlink { path: self.path(name), target: target.to_owned() };
+        let link = Operation::Symlink { path: self.path(name), target: target.into() };
         self.apply(vec![link]).await.expect("a link is made");
     }
 

@@ -57,7 +57,7 @@ pub(super) enum Step {
     /// Write this file, of about this size.
     File(LocalFile, u64),
     /// Make a symbolic link.
-    Link { target: BoxPath, says: String, modified: Timestamp },
+    Link { target: BoxPath, says: Vec<u8>, modified: Timestamp },
     /// All that is in this directory has been met: set its mode and time.
     Leave { target: BoxPath, mode: u32, modified: Timestamp },
     /// This entry cannot be copied.
@@ -148,10 +148,7 @@ pub(super) fn child(directory: &BoxPath, name: &OsStr, source: &Path) -> Result<
 
 fn link(source: PathBuf, target: BoxPath, metadata: &Metadata) -> Result<Step, CopyError> {
     let says = fs::read_link(&source).map_err(|error| unreadable(&source, error))?;
-    Ok(match String::from_utf8(says.into_os_string().into_vec()) {
-        Ok(says) => Step::Link { target, says, modified: modified(metadata) },
-        Err(_) => Step::LeaveOut { source, reason: "what the link says is not UTF-8" },
-    })
+    Ok(Step::Link { target, says: says.into_os_string().into_vec(), modified: modified(metadata) })
 }
 
 fn unreadable(path: &Path, source: io::Error) -> CopyError {
@@ -180,7 +177,7 @@ mod tests {
         let told = |step: Step| match step {
             Step::Enter(path) => format!("enter {path}"),
             Step::File(file, size) => format!("file {} {size}", file.target),
-            Step::Link { target, says, .. } => format!("link {target} -> {says}"),
+            Step::Link { target, says, .. } => format!("link {target} -> {}", says.escape_ascii()),
             Step::Leave { target, mode, .. } => format!("leave {target} {mode:o}"),
             Step::LeaveOut { reason, .. } => format!("leave out: {reason}"),
         };
@@ -205,13 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_left_out_and_names_need_not_be_utf8() {
+    fn sockets_are_left_out_and_nothing_need_be_utf8() {
         let folder = tempfile::tempdir().expect("a folder");
         let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).expect("a socket");
         fs::write(folder.path().join(OsStr::from_bytes(b"\xff")), "").expect("a file");
+        symlink(OsStr::from_bytes(b"a/\xfe"), folder.path().join("link")).expect("a link");
         let steps = steps(folder.path());
         assert!(steps.iter().any(|step| step.starts_with("leave out")), "{steps:?}");
         assert!(steps.iter().any(|step| step.starts_with("file")), "{steps:?}");
+        assert!(steps.iter().any(|step| step == r"link /t/link -> a/\xfe"), "{steps:?}");
     }
 
     #[test]

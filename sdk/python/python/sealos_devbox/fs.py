@@ -11,7 +11,7 @@ from typing import Any, overload
 from . import _native, uploads
 from .archive import Archive, LocalPath, extract
 from .errors import NotADirectory, NotFound
-from .paths import BoxPath, User, resolve, to_json, user_to_wire
+from .paths import BoxPath, User, bytes_to_json, encode, resolve, to_json, user_to_wire
 
 #: How many changes to names, or files, go into one request where the caller did not ask for one.
 BATCH_SIZE = 10_000
@@ -210,7 +210,7 @@ class FileSystem:
         links: list[dict[str, Any]] = []
         for relative, target in tree.links:
             links.append({"op": "delete", "path": to_json(below(relative)), "missing_ok": True})
-            links.append({"op": "symlink", "path": to_json(below(relative)), "target": target})
+            links.append({"op": "symlink", "path": to_json(below(relative)), "target": _target(target)})
         # Innermost first, so that a mode that forbids searching a directory cannot stop the rest.
         modes = [{"op": "chmod", "path": to_json(below(path)), "mode": mode} for path, mode in tree.directories]
         self._apply_all(links + modes[::-1], user)
@@ -300,9 +300,9 @@ class FileSystem:
         }
         self._apply(operation, user)
 
-    def symlink(self, path: BoxPath, target: str, *, user: User = None) -> None:
+    def symlink(self, path: BoxPath, target: BoxPath, *, user: User = None) -> None:
         """Makes a symbolic link at ``path`` that says ``target``, which need not exist and may be relative to it."""
-        self._apply({"op": "symlink", "path": self._json(path), "target": target}, user)
+        self._apply({"op": "symlink", "path": self._json(path), "target": _target(target)}, user)
 
     # Metadata.
 
@@ -357,6 +357,11 @@ class FileSystem:
 
     def __repr__(self) -> str:
         return f"<FileSystem of a box, relative to {self._workdir}>"
+
+
+def _target(target: BoxPath) -> str | dict[str, str]:
+    """What a symbolic link says, as it is written: not resolved, and not checked."""
+    return bytes_to_json(encode(target))
 
 
 def _prefix_in_zip(path: bytes) -> str:
