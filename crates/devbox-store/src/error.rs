@@ -78,6 +78,12 @@ pub enum StoreError {
         /// Its id.
         id: String,
     },
+    /// Without this key nobody could make keys any more.
+    #[error("{id:?} is the last admin key of this server, and cannot be deleted")]
+    LastAdminKey {
+        /// Its id.
+        id: String,
+    },
     /// A cursor was not one of ours.
     #[error("the cursor is not valid")]
     BadCursor,
@@ -108,6 +114,7 @@ impl Coded for StoreError {
             Self::CreationUnderWay => ErrorCode::Busy,
             Self::CreationDeleted { .. } => ErrorCode::DevboxNotFound,
             Self::NoSuchKey { .. } => ErrorCode::KeyNotFound,
+            Self::LastAdminKey { .. } => ErrorCode::Conflict,
             Self::BadCursor => ErrorCode::InvalidRequest,
             Self::AuditStalled => ErrorCode::Unavailable,
         }
@@ -118,6 +125,7 @@ impl Coded for StoreError {
             Self::NameTaken { .. } => "choose another name, or delete that box first",
             Self::IdempotencyMismatch | Self::CreationDeleted { .. } => "send a new Idempotency-Key",
             Self::CreationUnderWay => "send the same request again in a moment",
+            Self::LastAdminKey { .. } => "make another one first, with `devbox key create --role admin`",
             Self::BadCursor => "pass `next_cursor` of the page before as it is",
             Self::Migrate { .. } => "start the newest version that this data directory was used with",
             Self::FirstKeyTaken { .. } => "move that file away, then start again",

@@ -125,13 +125,19 @@ impl Store {
 
     /// Revokes a key; of this project only, if one is given. From then on it opens nothing.
     ///
+    /// # Errors
+    /// `NoSuchKey`; `LastAdminKey`, because no other first key is ever made; `Statement`.
+    ///
     /// # Cancel safety
     /// None: run it in a task of its own.
     pub async fn revoke_key(&self, id: &str, project: Option<&str>) -> Result<(), StoreError> {
         let mut writer = self.writer().await;
         let known = self.directory().key(id);
-        if known.is_none_or(|key| project.is_some_and(|project| key.project != project)) {
-            return Err(StoreError::NoSuchKey { id: id.to_owned() });
+        let known = known.filter(|key| project.is_none_or(|project| key.project == project));
+        let known = known.ok_or_else(|| StoreError::NoSuchKey { id: id.to_owned() })?;
+        let admins = |key: &Arc<KeyRecord>| key.role == KeyRole::Admin && key.id != known.id;
+        if known.role == KeyRole::Admin && !self.directory().keys().iter().any(admins) {
+            return Err(StoreError::LastAdminKey { id: id.to_owned() });
         }
         // First the memory: a revocation that fails half-way must not leave an open door.
         self.directory().remove_key(id);

@@ -51,3 +51,19 @@ async fn a_key_of_another_project_is_not_there() {
     }
     assert!(store.authenticate(secret.expose()).is_some());
 }
+
+/// Nobody could make keys any more: a first key is made once.
+#[tokio::test]
+async fn the_last_admin_key_stays() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::open(directory.path()).await.expect("a store");
+    let admin = || NewKey { role: KeyRole::Admin, ..new("p") };
+    let (first, secret) = store.create_key(admin()).await.expect("a key");
+    store.create_key(new("p")).await.expect("a member's key");
+    let refused = store.revoke_key(&first.id, None).await;
+    assert!(matches!(refused, Err(StoreError::LastAdminKey { .. })), "{refused:?}");
+    assert!(store.authenticate(secret.expose()).is_some());
+    let (second, _) = store.create_key(admin()).await.expect("a key");
+    let (one, other) = tokio::join!(store.revoke_key(&first.id, None), store.revoke_key(&second.id, None));
+    assert!(one.is_ok() != other.is_ok(), "one of two at once: {one:?} {other:?}");
+}
