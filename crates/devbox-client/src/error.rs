@@ -123,7 +123,11 @@ impl ClientError {
     #[must_use]
     pub fn problem(&self) -> Problem {
         match self {
-            Self::Problem(problem) => problem.clone(),
+            Self::Problem(problem) => {
+                let mut problem = problem.clone();
+                problem.hint = self.hint();
+                problem
+            }
             other => Problem::of(other),
         }
     }
@@ -152,22 +156,17 @@ impl Coded for ClientError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            // The server speaks of headers; whoever uses this crate sets a key.
+            Self::Problem(problem) if problem.code == ErrorCode::Unauthorized => HINT_OF_KEY,
             Self::Problem(problem) => return problem.hint.clone(),
             Self::BadPath { source, .. } => return source.hint(),
-            Self::Connect { source, .. } if is_certificate_trouble(source) => {
-                "give the server's certificate authority as `ca_file` (DEVBOX_CA_FILE)"
-            }
-            Self::Connect { .. } => {
-                "start the server with `devbox serve`, or set DEVBOX_URL to where it listens"
-            }
+            Self::Connect { source, .. } => hint_of_tls(source).unwrap_or(HINT_OF_SERVER),
             Self::Broken { .. } | Self::Timeout { .. } => {
                 "look at the state with `devbox ls` before you repeat the call"
             }
             Self::BadAnswer { .. } => "set DEVBOX_URL to the address of a Devbox server",
             Self::BadUrl { .. } => "write it like http://127.0.0.1:8080 or https://devbox.example.com",
-            Self::NoApiKey | Self::BadApiKey => {
-                "set DEVBOX_API_KEY; `devbox serve` leaves its first key in first.key in its data directory"
-            }
+            Self::NoApiKey | Self::BadApiKey => HINT_OF_KEY,
             Self::CaFile { .. } | Self::NoTrustedCertificates => {
                 "set DEVBOX_CA_FILE to a PEM file with the certificates to trust"
             }
@@ -193,7 +192,36 @@ impl From<devbox_guest::BodyError> for ClientError {
     }
 }
 
-fn is_certificate_trouble(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+const HINT_OF_SERVER: &str = "start the server with `devbox serve`, or set DEVBOX_URL to where it listens";
+
+const HINT_OF_KEY: &str =
+    "set DEVBOX_API_KEY; `devbox serve` leaves its first key in first.key in its data directory";
+
+/// What to do if connecting failed at TLS, once somebody listened.
+fn hint_of_tls(error: &io::Error) -> Option<&'static str> {
+    use rustls::{CertificateError, Error, OtherError};
+
+    Some(match error.get_ref()?.downcast_ref::<Error>()? {
+        Error::InvalidCertificate(CertificateError::NotValidForName)
+        | Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. }) => {
+            "write the address with a name that the certificate is for"
+        }
+        Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => "renew the server's certificate, or set the clock of this machine",
+        // What the certificate library says has no type here, only a name.
+        Error::InvalidCertificate(CertificateError::Other(OtherError(error)))
+            if error.to_string() == "CaUsedAsEndEntity" =>
+        {
+            "make the server's certificate with `basicConstraints=CA:FALSE`: this one is an authority's"
+        }
+        Error::InvalidCertificate(_) => {
+            "give the server's certificate authority as `ca_file` (DEVBOX_CA_FILE)"
+        }
+        Error::InvalidMessage(_) => "write the address with http:// if the server has no TLS",
+        _ => return None,
+    })
 }

@@ -66,27 +66,11 @@ fn line(part: &(dyn Error + 'static)) -> String {
 }
 
 fn hint(part: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(hint) = coded(part).and_then(Coded::hint) {
-        return Some(with_key_place(part, hint));
-    }
-    let problem = problem(part)?;
-    match (&problem.request_id, problem.code) {
-        (_, ErrorCode::Unauthorized) => {
-            Some(with_key_place(part, "set DEVBOX_API_KEY to a key of this server".to_owned()))
-        }
-        (Some(id), ErrorCode::Internal) => Some(format!("look for request {id} in the log of the server")),
-        _ => None,
-    }
-}
-
-/// A hint about a missing or wrong key also says where the first one is: we do not go and fetch it.
-fn with_key_place(part: &(dyn Error + 'static), hint: String) -> String {
-    let unauthorized = problem(part).is_some_and(|problem| problem.code == ErrorCode::Unauthorized);
-    if unauthorized && !hint.contains("first.key") {
-        format!("{hint}; `devbox serve` leaves its first one in first.key in its data directory")
-    } else {
-        hint
-    }
+    coded(part).and_then(Coded::hint).or_else(|| {
+        let problem = problem(part).filter(|problem| problem.code == ErrorCode::Internal)?;
+        let id = problem.request_id.as_ref()?;
+        Some(format!("look for request {id} in the log of the server"))
+    })
 }
 
 fn problem<'e>(part: &'e (dyn Error + 'static)) -> Option<&'e Problem> {
