@@ -110,7 +110,9 @@ impl Coded for CopyError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoBox => "write the side that is in a box as BOX:PATH",
-            Self::BoxToBox => "copy to this machine first, then from it",
+            Self::BoxToBox => {
+                "copy to this machine first, then from it; a local name with a colon is written ./NAME"
+            }
             Self::MixedSources { .. } => "copy from one place at a time",
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "make the directory first"

@@ -40,7 +40,7 @@ impl Progress {
     pub(super) fn file_done(&self) {
         let files = self.files.fetch_add(1, Ordering::Relaxed) + 1;
         if !self.bar.is_hidden() {
-            self.bar.set_message(format!("{files} files"));
+            self.bar.set_message(if files == 1 { "1 file".to_owned() } else { format!("{files} files") });
         }
     }
 
