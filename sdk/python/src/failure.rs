@@ -78,9 +78,13 @@ impl From<Failure> for PyErr {
     }
 }
 
+const EISDIR: i32 = 21;
+
 /// Python makes `FileNotFoundError` and its like from the number.
 fn local_error(path: &Path, source: &io::Error) -> PyErr {
-    match source.raw_os_error() {
+    // What we refuse ourselves has no number.
+    let number = source.raw_os_error().or((source.kind() == io::ErrorKind::IsADirectory).then_some(EISDIR));
+    match number {
         Some(number) => PyOSError::new_err((number, io_text(source), path.as_os_str().to_owned())),
         None => PyOSError::new_err(format!("{source}: {}", path.display())),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -81,9 +82,22 @@ def test_a_name_that_is_none_is_refused(devbox: Devbox, name: str) -> None:
         devbox.create(name=name)
 
 
+@pytest.mark.parametrize("options", [{"memory": "2GiB"}, {"pids": 1.5}, {"env": {"A": 1}}, {"labels": {1: "a"}}])
+def test_values_of_a_wrong_type_are_named(devbox: Devbox, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(TypeError, match=name):
+        devbox.create(**options)
+
+
+def test_memory_is_at_least_something(devbox: Devbox) -> None:
+    with pytest.raises(errors.InvalidRequest, match="memory"):
+        devbox.create(memory=-1)
+
+
 def test_a_wrong_key_is_refused(server: LiveServer) -> None:
-    with pytest.raises(AuthenticationError):
+    with pytest.raises(AuthenticationError) as caught:
         Devbox(DevboxConfig(api_url=server.url, api_key="wrong-key")).list()
+    assert caught.value.hint and "DEVBOX_API_KEY" in caught.value.hint
 
 
 def test_a_box_that_is_not_there_is_said(devbox: Devbox) -> None:

@@ -238,6 +238,12 @@ def test_local_files_go_and_come_with_mode_and_time(sandbox: Sandbox, folder: st
     assert sandbox.run(["sha256sum", f"{folder}/remote"]).ok
 
 
+def test_a_local_directory_is_no_file(sandbox: Sandbox, folder: str, tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as caught:
+        sandbox.fs.upload_file(tmp_path, f"{folder}/x")
+    assert caught.value.filename == str(tmp_path)
+
+
 def test_a_failed_download_leaves_the_local_file(sandbox: Sandbox, folder: str, tmp_path: Path) -> None:
     (tmp_path / "local").write_text("old")
     with pytest.raises(NotFound):
