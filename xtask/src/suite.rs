@@ -1,5 +1,6 @@
 //! The test suites, as rows of a table.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -78,10 +79,8 @@ pub(crate) fn build() -> Result<()> {
 fn unit() -> Result<Vec<Command>> {
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--examples"]);
-    for (package, target) in test_targets()? {
-        if package != END_TO_END {
-            tests.args(["--test", &target]);
-        }
+    for target in test_targets(|package| package != END_TO_END)? {
+        tests.args(["--test", &target]);
     }
     let mut documentation = cargo();
     documentation.args(["test", "--workspace", "--locked", "--no-fail-fast", "--doc"]);
@@ -94,29 +93,26 @@ const END_TO_END: &str = "devbox-tests";
 fn end_to_end() -> Result<Vec<Command>> {
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
-    for (package, target) in test_targets()? {
-        if package == END_TO_END {
-            tests.args(["--test", &target]);
-        }
+    for target in test_targets(|package| package == END_TO_END)? {
+        tests.args(["--test", &target]);
     }
     tests.args(["--", "--test-threads=2"]).env("DEVBOX_BIN", built("devbox"));
     Ok(vec![tests])
 }
 
-/// Package and name of every integration test target.
-fn test_targets() -> Result<Vec<(String, String)>> {
+/// The names of the integration tests of these packages, each once: most are called `it`.
+fn test_targets(is_wanted: fn(&str) -> bool) -> Result<BTreeSet<String>> {
     let metadata = output(cargo().args(["metadata", "--format-version=1", "--no-deps", "--locked"]))?;
     let metadata: Value = serde_json::from_slice(&metadata).context("cannot read cargo's metadata")?;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut targets = Vec::new();
+    let mut names = BTreeSet::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         for target in package["targets"].as_array().into_iter().flatten() {
-            if target["kind"][0] == "test" {
-                targets.push((text(&package["name"]), text(&target["name"])));
+            if target["kind"][0] == "test" && is_wanted(package["name"].as_str().unwrap_or_default()) {
+                names.extend(target["name"].as_str().map(str::to_owned));
             }
         }
     }
-    Ok(targets)
+    Ok(names)
 }
 
 const EXAMPLES: &str = "sdk/python/tests/test_examples.py";
