@@ -1,6 +1,5 @@
 //! Where requests come in and answers go out.
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -61,7 +60,7 @@ impl Edge {
         let request = Request::from_parts(parts, body);
 
         let answer = AssertUnwindSafe(self.answer(request, &request_id)).catch_unwind().await;
-        let mut response = answer.unwrap_or_else(|panic| refuse_panic(&*panic));
+        let mut response = answer.unwrap_or_else(|panic| Refusal::of_panic(&*panic).into_response());
         if let Some(refusal) = refusal_in(&mut response) {
             refusal.render(&request_id, &mut response);
         }
@@ -131,13 +130,6 @@ fn infallible(answer: Result<Response, Infallible>) -> Response {
     match answer {
         Ok(response) => response,
     }
-}
-
-/// What a handler panicked with goes to the log; the client gets an id to ask about.
-fn refuse_panic(panic: &(dyn Any + Send)) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
-    Refusal::internal(format!("a handler panicked: {text}")).into_response()
 }
 
 /// The problem that an answer is, whether a control route made it or the guest router.

@@ -1,5 +1,6 @@
 //! Errors on their way to the client.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -33,6 +34,13 @@ impl Refusal {
     pub(crate) fn internal(causes: String) -> Self {
         let detail = "the server failed; its log tells why, under the id of this request";
         Self { problem: Problem::new(ErrorCode::Internal, detail), causes: Some(causes) }
+    }
+
+    /// What was panicked with goes to the log; the client gets an id to ask about.
+    pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+        Self::internal(format!("a panic: {text}"))
     }
 
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {

@@ -1,5 +1,6 @@
 //! Making boxes and looking at them.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,7 +16,7 @@ use devbox_types::devbox::{
     BoxSpec, BoxState, BoxStatus, CreateRequest, Devbox, DevboxPage, Resources, TemplateList,
 };
 use devbox_types::{BoxId, Timestamp};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
 
@@ -103,9 +104,9 @@ async fn make(
             Reservation::Made(record) => record,
         };
         let id = &reserved.id;
-        if let Err(error) = app.backend.create(id, &reserved.spec).await {
+        if let Err(refusal) = create_box(&app, &reserved).await {
             app.store.abandon_box(id).await?;
-            return Err(error.into());
+            return Err(refusal);
         }
         match app.store.confirm_box(&reserved).await {
             Ok(record) => {
@@ -122,6 +123,19 @@ async fn make(
         }
     };
     actor.audited(&app.store, AuditedOperation::BoxCreate, subject, work).await
+}
+
+/// Lets the backend make the box. One that panics meanwhile has made none, or it is deleted: the name must not stay taken.
+async fn create_box(app: &App, record: &BoxRecord) -> Result<(), Refusal> {
+    let creation = AssertUnwindSafe(app.backend.create(&record.id, &record.spec)).catch_unwind();
+    let panic = match creation.await {
+        Ok(created) => return created.map_err(Refusal::from),
+        Err(panic) => panic,
+    };
+    if let Err(error) = app.backend.delete(&record.id).await {
+        tracing::error!(box_id = %record.id, error = %error, "half_made_box_not_deleted");
+    }
+    Err(Refusal::of_panic(&*panic))
 }
 
 /// Which boxes are wanted.

@@ -157,3 +157,24 @@ async fn a_dead_agent_shows_in_the_box() {
     let metrics = house.call("GET", "/metrics", Value::Null).await.text();
     assert!(metrics.contains("devbox_boxes{state=\"failed\"} 1\n"), "{metrics}");
 }
+
+#[tokio::test]
+async fn a_backend_that_panics_leaves_the_name_free() {
+    let panics = std::sync::atomic::AtomicBool::new(true);
+    let template = devbox_types::devbox::Template {
+        name: "host".to_owned(),
+        runtimes: Vec::new(),
+        workdir: "/workspace".to_owned(),
+    };
+    let backend = devbox_backend::memory::MemoryBackend::new(vec![template], move |_| {
+        assert!(!panics.swap(false, std::sync::atomic::Ordering::Relaxed), "a bug");
+        std::sync::Arc::new(devbox_backend::memory::MemoryGuest::default())
+    });
+    let directory = std::sync::Arc::new(tempfile::tempdir().expect("a directory"));
+    let house =
+        House::open(devbox_server::ServerConfig::default(), std::sync::Arc::new(backend), directory).await;
+    let failed = house.call("POST", "/v1/devboxes", json!({ "name": "web" })).await;
+    assert_eq!((failed.status, failed.code().as_str()), (500, "internal"));
+    let made = house.call("POST", "/v1/devboxes", json!({ "name": "web" })).await;
+    assert_eq!(made.status, 201, "{made:?}");
+}
