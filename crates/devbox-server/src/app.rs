@@ -10,6 +10,7 @@ use devbox_types::{BoxId, RequestId, Timestamp};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::census::Census;
 use crate::config::ServerConfig;
 use crate::guard::Transfers;
 use crate::guests::Guests;
@@ -25,6 +26,7 @@ pub(crate) struct App {
     pub(crate) guests: Guests,
     pub(crate) transfers: Transfers,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) census: Census,
     pub(crate) request_ids: RequestIds,
     /// Work that goes on when its client goes away.
     pub(crate) tasks: TaskTracker,

@@ -15,6 +15,7 @@
 mod app;
 mod auth;
 mod body;
+mod census;
 pub mod config;
 mod control;
 mod edge;

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::census::Census;
 use crate::config::ServerConfig;
 use crate::control;
 use crate::edge::Edge;
@@ -53,6 +54,7 @@ impl Server {
             store: Arc::new(store),
             guests: Guests::default(),
             metrics: Arc::new(Metrics::new()),
+            census: Census::default(),
             request_ids: RequestIds::new()?,
             tasks: TaskTracker::new(),
             stopping: AtomicBool::new(false),

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use devbox_types::ErrorCode;
-use devbox_types::devbox::BoxState;
 use http::header::CONTENT_TYPE;
 
 use crate::app::App;
@@ -31,18 +30,7 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, 
 
 /// Counts, without any names of projects, boxes or paths; so it needs no key.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let mut states =
-        [(BoxState::Starting, 0), (BoxState::Running, 0), (BoxState::Stopped, 0), (BoxState::Failed, 0)];
-    for record in app.store.list_boxes(None, usize::MAX, |_| true) {
-        let state = match app.backend.status(&record.id).await {
-            Ok(status) => status.state,
-            Err(_) if !record.ready => BoxState::Starting,
-            Err(_) => BoxState::Failed,
-        };
-        if let Some((_, count)) = states.iter_mut().find(|(known, _)| *known == state) {
-            *count += 1;
-        }
-    }
+    let states = app.census.counts(&app.store, &*app.backend).await;
     ([(CONTENT_TYPE, MEDIA_TYPE)], app.metrics.text(&states, app.store.audit().free_slots()))
 }
 

@@ -98,6 +98,21 @@ async fn health_metrics_and_description_need_no_key() {
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
 }
 
+/// The question needs no key and asks about every box, so it is asked once in a while only.
+#[tokio::test]
+async fn boxes_are_counted_once_in_a_while() {
+    let house = House::new().await;
+    house.make().await;
+    let count = async || {
+        let metrics = call(house.address, "GET", "/metrics", &[], Vec::new()).await.text();
+        let line = metrics.lines().find(|line| line.starts_with("devbox_boxes{state=\"running\"}"));
+        line.and_then(|line| line.split(' ').nth(1)).map(str::to_owned)
+    };
+    assert_eq!(count().await.as_deref(), Some("1"));
+    house.make().await;
+    assert_eq!(count().await.as_deref(), Some("1"), "counted again at once");
+}
+
 #[tokio::test]
 async fn a_bad_request_id_is_replaced() {
     let house = House::new().await;
