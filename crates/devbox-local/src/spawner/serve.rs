@@ -13,11 +13,15 @@ use crate::error::{Step, StepError};
 /// Where a reply goes, once there is one.
 pub(super) type Ticket = u64;
 
-/// Serves until the server has gone.
-pub(super) fn run(socket: BorrowedFd<'_>) -> Result<(), StepError> {
+/// Serves until the server, or the spawner's parent, has gone.
+pub(super) fn run(socket: BorrowedFd<'_>, parent: BorrowedFd<'_>) -> Result<(), StepError> {
     let Some(mut boxes) = greet(socket)? else { return Ok(()) };
     loop {
-        if wait(socket, &boxes)? {
+        let woken = wait(socket, parent, &boxes)?;
+        if woken.parent_gone {
+            break;
+        }
+        if woken.request {
             let Some((request, _)) = hear(socket)? else { break };
             if matches!(request.call, Call::Shutdown) {
                 boxes.end_all()?;
@@ -106,10 +110,19 @@ fn reply(
     }
 }
 
-/// Waits for a request or for the end of a child; answers whether there is a request.
-fn wait(socket: BorrowedFd<'_>, boxes: &Boxes) -> Result<bool, StepError> {
-    let mut watched = vec![PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+/// Why the loop goes on.
+struct Woken {
+    request: bool,
+    parent_gone: bool,
+}
+
+/// Waits for a request, or for the end of a child or of the parent.
+fn wait(socket: BorrowedFd<'_>, parent: BorrowedFd<'_>, boxes: &Boxes) -> Result<Woken, StepError> {
+    let mut watched = vec![
+        PollFd::from_borrowed_fd(socket, PollFlags::IN),
+        PollFd::from_borrowed_fd(parent, PollFlags::IN),
+    ];
     watched.extend(boxes.children().map(|child| PollFd::from_borrowed_fd(child, PollFlags::IN)));
     rustix::io::retry_on_intr(|| poll(&mut watched, None)).step("wait for the server")?;
-    Ok(!watched[0].revents().is_empty())
+    Ok(Woken { request: !watched[0].revents().is_empty(), parent_gone: !watched[1].revents().is_empty() })
 }

@@ -2,7 +2,7 @@
 //!
 //! The spawner is PID 1 of a process namespace of its own, so that the kernel ends every box with it, however it ends.
 //! And it has a mount namespace of its own, so that the pool's image and the templates are seen by nobody else and go with
-//! it. A first process, which the server started, only waits for it.
+//! it. A first process, which the server started, only waits for it; the spawner ends when that one does.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{PidfdFlags, Resource, Rlimit, getrlimit, setrlimit};
 
 use super::serve;
 use crate::error::{Step, StepError};
@@ -32,7 +32,9 @@ pub fn run_spawner() -> ExitCode {
 
 fn enter() -> Result<(), StepError> {
     let socket = take_socket().step("take the server's socket over")?;
-    let child = clone::child(libc::CLONE_NEWPID | libc::CLONE_NEWNS, None, || match run(&socket) {
+    let parent = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+        .step("open the spawner's first process")?;
+    let child = clone::child(libc::CLONE_NEWPID | libc::CLONE_NEWNS, None, || match run(&socket, &parent) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!(%error, cause = %error.source, "the spawner ends");
@@ -48,15 +50,15 @@ fn enter() -> Result<(), StepError> {
     }
 }
 
-fn run(socket: &OwnedFd) -> Result<(), StepError> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .step("tie the spawner to its first process")?;
+/// `parent` is the first process. It is watched, because a signal at its death (`PR_SET_PDEATHSIG`) would be forgotten by the
+/// kernel whenever the spawner acts as somebody else.
+fn run(socket: &OwnedFd, parent: &OwnedFd) -> Result<(), StepError> {
     let recursive = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", recursive).step("cut the spawner's mounts off from the host's")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", "/proc", "proc", flags, None).step("mount the spawner's /proc")?;
     allow_descriptors().step("allow the spawner as many descriptors as it may have")?;
-    serve::run(socket.as_fd())
+    serve::run(socket.as_fd(), parent.as_fd())
 }
 
 /// Each box costs the spawner two descriptors, so the usual 1,024 would end at 500 boxes.

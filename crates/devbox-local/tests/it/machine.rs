@@ -16,6 +16,8 @@ pub(crate) struct Machine {
     pub(crate) backend: LocalBackend,
     pub(crate) pool: String,
     pub(crate) spawner: i32,
+    /// The process that the server started, which waits for the spawner.
+    pub(crate) parent: i32,
 }
 
 impl Machine {
@@ -29,9 +31,10 @@ impl Machine {
     ) -> Self {
         let spawner = Spawner::launch(&change(config(directory.path()))).expect("a spawner");
         let pool = spawner.pool().to_owned();
+        let parent = i32::try_from(spawner.pid()).expect("a pid");
         let pid = inner(spawner.pid());
         let backend = LocalBackend::connect(spawner).await.expect("a backend");
-        Self { directory, backend, pool, spawner: pid }
+        Self { directory, backend, pool, spawner: pid, parent }
     }
 
     pub(crate) async fn create(&self) -> BoxId {

@@ -123,6 +123,26 @@ async fn a_spawner_killed_in_a_create_leaves_a_whole_box_or_none() {
     }
 }
 
+/// The process between the server and the spawner only waits, but nobody must be able to part them by ending it.
+#[tokio::test]
+async fn a_killed_parent_of_the_spawner_leaves_no_box() {
+    let machine = Machine::start(PoolChoice::Plain).await;
+    let id = machine.create().await;
+    let (first, parent) = (machine.first_pid(&id), machine.parent);
+    kill(parent);
+    for pid in [first, machine.spawner] {
+        within("the end of it", async || {
+            (!std::path::Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(())
+        })
+        .await;
+    }
+    let Machine { directory, backend, .. } = machine;
+    drop(backend);
+    let machine = Machine::start_in(directory, |config| config.with_pool(PoolChoice::Plain)).await;
+    machine.backend.start(&id).await.expect("started");
+    machine.end().await;
+}
+
 #[tokio::test]
 async fn one_data_directory_has_one_spawner() {
     let machine = Machine::start(PoolChoice::Plain).await;
