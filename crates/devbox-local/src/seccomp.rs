@@ -23,8 +23,9 @@ const UNKNOWN: i64 = 64;
 const NEW_NAMESPACES: u64 = 0x7e02_0080;
 /// `TIOCSTI`, which types into another's terminal, and `TIOCLINUX`, which does so by the console.
 const FORBIDDEN_IOCTLS: [u64; 2] = [0x5412, 0x541c];
-/// `AF_ALG` and `AF_VSOCK`: kernel code and a way to the machine's host that no program here needs.
-const FORBIDDEN_FAMILIES: [u64; 2] = [38, 40];
+/// The socket families that programs here have a use for: `AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK`. Each other one is
+/// kernel code, loaded on demand, that is seldom looked at; and `AF_VSOCK` is a way to the machine's own host.
+const FAMILIES: [u64; 4] = [1, 2, 10, 16];
 
 /// The two filters, as programs for the kernel.
 #[derive(Debug)]
@@ -63,8 +64,15 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
     let plain = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(NEW_NAMESPACES), 0)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![plain])?]);
     rules.insert(libc::SYS_ioctl, vec![none_of(1, FORBIDDEN_IOCTLS)?]);
-    rules.insert(libc::SYS_socket, vec![none_of(0, FORBIDDEN_FAMILIES)?]);
+    for number in [libc::SYS_socket, libc::SYS_socketpair] {
+        rules.insert(number, FAMILIES.into_iter().map(family).collect::<Result<_, _>>()?);
+    }
     Ok(rules)
+}
+
+/// Allows a socket of this family. The kernel reads only the lower half of the argument, so that is compared.
+fn family(number: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, number)?])
 }
 
 /// Allows a call if an argument has none of these values. The kernel reads only its lower half, so that is compared.
