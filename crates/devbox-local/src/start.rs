@@ -5,7 +5,7 @@
 //! becomes the agent. Each step has a number that the child reports, with the kernel's errno, over a pipe that closes by
 //! itself when the agent is executed. All of the start is in this file.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -24,6 +24,7 @@ use crate::cgroup::BoxCgroups;
 use crate::error::{Step, StepError};
 use crate::rootfs::BoxMounts;
 use crate::seccomp::Filters;
+use crate::sys::box_root::as_box_root;
 use crate::sys::clone::{self, Child};
 use crate::sys::{exec, ioctl};
 use crate::uid_range::{self, UidRange};
@@ -96,6 +97,10 @@ steps! {
     20 Execute "execute the agent";
 }
 
+/// How a box's terminals are mounted. The kernel has 4,096 of them for all boxes together, so none may have them all; beyond
+/// its share, opening one is ENOSPC.
+const TERMINALS: &CStr = c"newinstance,ptmxmode=0666,mode=0620,gid=5,max=256";
+
 /// Files of /proc that tell of, or act on, the whole machine: hidden behind /dev/null.
 const MASKED_FILES: [&str; 10] = [
     "proc/kcore",
@@ -132,14 +137,15 @@ pub(crate) fn start(parts: &Parts<'_>) -> Result<Child, StepError> {
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWNET;
     let cgroup = parts.cgroups.start_in.as_ref().map(AsFd::as_fd);
-    let child = clone::child(namespaces, cgroup, || {
+    let body = || {
         let (step, error) = become_agent(parts, &go_read);
         let report = [step as u8].into_iter().chain(error.to_le_bytes());
         // Nobody is left to be told if the spawner does not read any more.
         let _unread = rustix::io::write(&report_write, &report.collect::<Vec<_>>());
         1
-    })
-    .step("make the first process")?;
+    };
+    let child = as_box_root(parts.range.first(), || clone::child(namespaces, cgroup, body))
+        .step("make the first process")?;
     drop(report_write);
     let prepared = uid_range::write_maps(child.pid, parts.range)
         .step("map the users of the box")
@@ -183,7 +189,7 @@ fn steps(parts: &Parts<'_>, go: &OwnedFd, step: &mut ChildStep) -> io::Result<st
         return Err(Errno::PIPE.into());
     }
 
-    // 2. Become root of the new user namespace: until now this process has the spawner's ids, which are nobody's here.
+    // 2. Become root of the new user namespace: until now this process has some of the spawner's ids, which are nobody's here.
     *step = ChildStep::BecomeRoot;
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
@@ -221,7 +227,7 @@ fn steps(parts: &Parts<'_>, go: &OwnedFd, step: &mut ChildStep) -> io::Result<st
     *step = ChildStep::Devices;
     attach(parts.mounts.devices.as_fd(), "dev")?;
     let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount("devpts", "dev/pts", "devpts", quiet, c"newinstance,ptmxmode=0666,mode=0620,gid=5")?;
+    mount("devpts", "dev/pts", "devpts", quiet, TERMINALS)?;
     mount("tmpfs", "dev/shm", "tmpfs", quiet | MountFlags::NODEV, c"mode=1777")?;
     mount("mqueue", "dev/mqueue", "mqueue", quiet | MountFlags::NODEV, None)?;
 

@@ -15,7 +15,7 @@ use rustix::mount::{
 
 use super::HostTemplate;
 use crate::error::{Step, StepError};
-use crate::sys::file_owner::as_file_owner;
+use crate::sys::box_root::as_box_root;
 use crate::sys::idmap::shifted;
 
 /// The file systems of one box, not attached anywhere yet.
@@ -41,9 +41,9 @@ impl BoxMounts {
         };
         let (root, mask, usr) = (lower(template.root())?, lower(template.mask())?, lower(template.usr())?);
         Ok(Self {
-            root: as_file_owner(owner, || overlay(&[root.as_fd()], layers.as_fd(), "root"))
+            root: as_box_root(owner, || overlay(&[root.as_fd()], layers.as_fd(), "root"))
                 .step("mount the overlay of /")?,
-            usr: as_file_owner(owner, || overlay(&[mask.as_fd(), usr.as_fd()], layers.as_fd(), "usr"))
+            usr: as_box_root(owner, || overlay(&[mask.as_fd(), usr.as_fd()], layers.as_fd(), "usr"))
                 .step("mount the overlay of /usr")?,
             devices: lower(template.devices())?,
         })

@@ -4,16 +4,16 @@
 //! | module | subject |
 //! |---|---|
 //! | [`clone`] | making processes in new namespaces |
-//! | [`file_owner`] | making files in somebody else's name |
+//! | [`box_root`] | acting in the name of a box's root |
 //! | [`idmap`] | mounts whose owners are shifted |
 //! | [`ioctl`] | btrfs subvolumes, loop devices, the loopback interface |
 //! | [`exec`] | executing an open file |
 //! | [`range_lock`] | locks on single bytes of a file |
 //! | [`watch`] | descriptors that tokio waits for |
 
+pub(crate) mod box_root;
 pub(crate) mod clone;
 pub(crate) mod exec;
-pub(crate) mod file_owner;
 pub(crate) mod idmap;
 pub(crate) mod ioctl;
 pub(crate) mod range_lock;

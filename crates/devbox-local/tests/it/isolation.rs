@@ -151,6 +151,48 @@ async fn users_on_disk_are_those_of_the_box() {
     machine.end().await;
 }
 
+/// The kernel counts what a user namespace uses for whoever made it, too: that must not be the host's root.
+#[tokio::test]
+async fn attack_inotify_instances_of_the_host_are_used_up() {
+    let machine = Machine::start(PoolChoice::Plain).await;
+    let (hostile, other) = (machine.create().await, machine.create().await);
+    let hoard = "import ctypes, resource\n\
+                 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n\
+                 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))\n\
+                 libc = ctypes.CDLL(None)\n\
+                 made = 0\n\
+                 while made < hard - 64 and libc.inotify_init() >= 0: made += 1\n\
+                 print(made, flush=True)\n\
+                 open(\"/tmp/hoarded\", \"w\").close()\n\
+                 import time\n\
+                 time.sleep(60)";
+    machine.output(&hostile, &format!("/usr/bin/python3 -c '{hoard}' > /tmp/made 2>&1 &")).await;
+    machine.output(&hostile, "for i in $(seq 200); do test -e /tmp/hoarded && break; sleep 0.05; done").await;
+    assert_ne!(machine.output(&hostile, "cat /tmp/made").await, "0");
+    let one = "import ctypes; assert ctypes.CDLL(None).inotify_init() >= 0";
+    machine.output(&other, &format!("/usr/bin/python3 -c '{one}'")).await;
+    rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC)
+        .expect("the host's root has its own");
+    machine.end().await;
+}
+
+/// Terminals are counted for the whole machine.
+#[tokio::test]
+async fn attack_terminals_of_the_host_are_used_up() {
+    let (machine, id) = machine_with_box().await;
+    let hoard = "import os, resource\n\
+                 resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n\
+                 made = 0\n\
+                 try:\n\
+                 \x20   while made < 2000:\n\
+                 \x20       os.open(\"/dev/ptmx\", os.O_RDWR)\n\
+                 \x20       made += 1\n\
+                 except OSError: pass\n\
+                 print(made)";
+    assert_eq!(machine.output(&id, &format!("/usr/bin/python3 -c '{hoard}'")).await, "256");
+    machine.end().await;
+}
+
 #[tokio::test]
 async fn attack_forged_overlay_attributes() {
     let (machine, id) = machine_with_box().await;
