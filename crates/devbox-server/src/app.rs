@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::census::Census;
 use crate::config::ServerConfig;
-use crate::guard::Transfers;
+use crate::guard::KeySlots;
 use crate::guests::Guests;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -24,7 +24,9 @@ pub(crate) struct App {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) store: Arc<Store>,
     pub(crate) guests: Guests,
-    pub(crate) transfers: Transfers,
+    pub(crate) transfers: KeySlots,
+    /// Requests that go into boxes, whatever they do there.
+    pub(crate) requests: KeySlots,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) census: Census,
     pub(crate) request_ids: RequestIds,

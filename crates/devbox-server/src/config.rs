@@ -30,6 +30,9 @@ pub struct Limits {
     pub max_transfer_bytes: u64,
     /// The most transfers that one key has open at once: 429 beyond.
     pub max_transfers_per_key: usize,
+    /// The most requests into boxes that one key has open at once, runs of programs among them: 429 beyond. Each holds a place
+    /// in the audit until it ends, so what one key may have is a fraction of those.
+    pub max_requests_per_key: usize,
     /// The most connections open at once; the next ones wait in the kernel's queue.
     pub max_connections: usize,
     /// How long records of the audit are kept.
@@ -73,6 +76,7 @@ impl Default for Limits {
             // Larger files come in resumable pieces; this one only stops what was never meant.
             max_transfer_bytes: 64 << 30,
             max_transfers_per_key: 256,
+            max_requests_per_key: 1_024,
             max_connections: 4_096,
             audit_keep: Duration::from_secs(90 * 24 * 60 * 60),
         }

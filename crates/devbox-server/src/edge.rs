@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Request, Uri};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 use tower::Service as _;
 
 use crate::app::{Actor, App};
@@ -59,7 +60,7 @@ impl Edge {
         let body = Body::new(Received::new(body, Arc::clone(&self.app.metrics), pause));
         let request = Request::from_parts(parts, body);
 
-        let answer = AssertUnwindSafe(self.answer(request, &request_id)).catch_unwind().await;
+        let answer = AssertUnwindSafe(self.answer(request, &request_id, &mut open)).catch_unwind().await;
         let mut response = answer.unwrap_or_else(|panic| Refusal::of_panic(&*panic).into_response());
         if let Some(refusal) = refusal_in(&mut response) {
             refusal.render(&request_id, &mut response);
@@ -73,14 +74,22 @@ impl Edge {
         response.map(|body| Sent::new(body, open))
     }
 
-    async fn answer(&self, request: Request<Body>, request_id: &RequestId) -> Response {
+    async fn answer(
+        &self,
+        request: Request<Body>,
+        request_id: &RequestId,
+        open: &mut OpenRequest,
+    ) -> Response {
         match Place::of(request.uri().path()) {
             Place::Control(_) => infallible(self.control.clone().call(request).await),
             Place::Guest { reference, rest, .. } => {
                 let (reference, rest) = (reference.to_owned(), rest.to_owned());
                 let mut request = request;
                 match self.admit(&mut request, &reference, &rest, request_id) {
-                    Ok(()) => infallible(self.guest.clone().call(request).await),
+                    Ok(slot) => {
+                        open.hold(slot);
+                        infallible(self.guest.clone().call(request).await)
+                    }
                     Err(refusal) => {
                         linger(request);
                         refusal.into_response()
@@ -90,15 +99,17 @@ impl Edge {
         }
     }
 
-    /// Prepares a request for the guest router: whose it is, which box it means, through which guards it gets there.
+    /// Prepares a request for the guest router: whose it is, which box it means, through which guards it gets there. The
+    /// answer is the request's slot among those of its key.
     fn admit(
         &self,
         request: &mut Request<Body>,
         reference: &str,
         rest: &str,
         request_id: &RequestId,
-    ) -> Result<(), Refusal> {
+    ) -> Result<OwnedSemaphorePermit, Refusal> {
         let key = authenticate(&self.app.store, request.headers())?;
+        let slot = self.app.requests.of(&key.id).try_acquire_owned().map_err(|_| too_many_requests())?;
         let record = find_box(&self.app.store, &key, reference)?;
         let grant = Grant {
             rights: rights_of(key.role),
@@ -111,8 +122,13 @@ impl Edge {
         request.headers_mut().remove(DEVBOX_GRANT);
         request.extensions_mut().insert(grant);
         request.extensions_mut().insert(GuestHandle(guarded(&self.app, actor, record)));
-        Ok(())
+        Ok(slot)
     }
+}
+
+fn too_many_requests() -> Refusal {
+    Refusal::new(ErrorCode::RateLimited, "this key has as many requests open as it may")
+        .with_hint("wait until one of them is complete")
 }
 
 /// The target as the guest router knows it: without what names the box, byte for byte otherwise.

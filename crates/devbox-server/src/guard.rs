@@ -16,8 +16,8 @@ use devbox_store::BoxRecord;
 
 use self::attended::Attended;
 use self::audited::Audited;
+pub(crate) use self::limited::KeySlots;
 use self::limited::Limited;
-pub(crate) use self::limited::Transfers;
 use self::scoped::Scoped;
 use crate::app::{Actor, App};
 use crate::auth::rights_of;

@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The media type of [`Metrics::text`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -129,6 +130,7 @@ pub(crate) struct OpenRequest {
     labels: RouteLabels,
     began: Instant,
     status: StatusCode,
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 impl OpenRequest {
@@ -136,11 +138,16 @@ impl OpenRequest {
         metrics.open.inc();
         // 499, as nginx has it: the client went away before there was an answer.
         let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
-        Self { metrics: Arc::clone(metrics), labels, began: Instant::now(), status }
+        Self { metrics: Arc::clone(metrics), labels, began: Instant::now(), status, slot: None }
     }
 
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = status;
+    }
+
+    /// Holds the request's slot among those of its key, as long as it is open.
+    pub(crate) fn hold(&mut self, slot: OwnedSemaphorePermit) {
+        self.slot = Some(slot);
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

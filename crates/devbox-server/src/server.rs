@@ -18,7 +18,7 @@ use crate::config::ServerConfig;
 use crate::control;
 use crate::edge::Edge;
 use crate::error::ServerError;
-use crate::guard::Transfers;
+use crate::guard::KeySlots;
 use crate::guests::Guests;
 use crate::listener::Acceptor;
 use crate::metrics::Metrics;
@@ -48,7 +48,8 @@ impl Server {
         let tls = config.tls.as_ref().map(TlsIdentity::acceptor);
         reconcile(&store, &*backend).await?;
         let app = Arc::new(App {
-            transfers: Transfers::new(config.limits.max_transfers_per_key),
+            transfers: KeySlots::new(config.limits.max_transfers_per_key),
+            requests: KeySlots::new(config.limits.max_requests_per_key),
             config,
             backend,
             store: Arc::new(store),

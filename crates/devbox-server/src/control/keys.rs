@@ -74,6 +74,7 @@ pub(crate) async fn revoke(
         let revocation = async {
             inner.store.revoke_key(&id, None).await?;
             inner.transfers.forget(&id);
+            inner.requests.forget(&id);
             tracing::info!(key_id = id, "key_revoked");
             Ok(StatusCode::NO_CONTENT)
         };

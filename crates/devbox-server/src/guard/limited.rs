@@ -16,14 +16,14 @@ use devbox_types::{BoxPath, Coded as _, Entry, ErrorCode, Grant, ListPage, ListR
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The transfers that each key may have open at once.
+/// Slots of each key: what it may have open at once of something.
 #[derive(Debug)]
-pub(crate) struct Transfers {
+pub(crate) struct KeySlots {
     most: usize,
     by_key: RwLock<HashMap<String, Arc<Semaphore>>>,
 }
 
-impl Transfers {
+impl KeySlots {
     pub(crate) fn new(most: usize) -> Self {
         Self { most, by_key: RwLock::default() }
     }

@@ -176,3 +176,30 @@ pub(crate) async fn send_chunk(stream: &mut TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).await.expect("bytes");
     stream.write_all(b"\r\n").await.expect("an end of chunk");
 }
+
+/// Each open request holds a place in the audit: one key's runs must not take them all.
+#[tokio::test]
+async fn a_key_has_only_so_many_requests_open_at_once() {
+    let limits = Limits { max_requests_per_key: 1, ..Limits::default() };
+    let house = House::with(ServerConfig { limits, ..ServerConfig::default() }).await;
+    let id = house.make().await;
+    let body = r#"{"argv":["sleep"]}"#;
+    let mut stream = TcpStream::connect(house.address).await.expect("a connection");
+    let head = format!(
+        "POST /v1/devboxes/{id}/processes HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\naccept: application/x-ndjson\r\ncontent-length: {}\r\n\r\n{body}",
+        house.key,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("a request");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(answer, *b"HTTP/1.1 200");
+    let target = format!("/v1/devboxes/{id}/entries/");
+    let refused = house.call("GET", &target, Value::Null).await;
+    assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limited"));
+    let other = house.make_key("default", "member").await;
+    assert_ne!(house.call_as(&other, "GET", &target, Value::Null).await.status, 429);
+    drop(stream);
+    while house.call("GET", &target, Value::Null).await.status == 429 {}
+}
