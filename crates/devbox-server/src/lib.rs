@@ -33,6 +33,7 @@ mod request_id;
 mod route;
 mod runtime;
 pub mod server;
+mod steady;
 pub mod tls;
 
 pub use config::{Limits, ServerConfig, Timeouts};

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Limits, Timeouts};
 use crate::edge::Edge;
+use crate::steady::Steady;
 
 /// The most header lines of a request; ours send about ten.
 const MAX_HEADERS: usize = 100;
@@ -65,7 +66,7 @@ impl Acceptor {
             };
             let Some((stream, peer, slot)) = accepted else { continue };
             let ends = Ends { stopping: stopping.clone(), watcher: graceful.watcher() };
-            connections.spawn(Arc::clone(&this).serve(stream, peer, slot, ends));
+            connections.spawn(Steady::new(Arc::clone(&this).serve(stream, peer, slot, ends)));
         }
         drop(listener);
         stopping.cancel();
