@@ -3,11 +3,12 @@
 mod query;
 mod writer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use devbox_types::audit::AuditRecord;
 use sqlx::SqliteConnection;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
 pub use self::query::AuditFilter;
 use crate::error::StoreError;
@@ -33,6 +34,8 @@ enum Message {
 #[derive(Debug)]
 pub struct AuditTrail {
     queue: mpsc::Sender<Message>,
+    /// Rung by whoever waits for a commit.
+    hurry: Arc<Notify>,
     reader: Mutex<SqliteConnection>,
 }
 
@@ -50,8 +53,9 @@ impl AuditSlot {
 impl AuditTrail {
     pub(crate) fn start(journal: SqliteConnection, reader: SqliteConnection) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE_LENGTH);
-        tokio::spawn(writer::run(journal, messages));
-        Self { queue, reader: Mutex::new(reader) }
+        let hurry = Arc::new(Notify::new());
+        tokio::spawn(writer::run(journal, messages, Arc::clone(&hurry)));
+        Self { queue, hurry, reader: Mutex::new(reader) }
     }
 
     /// Waits for a place in the queue.
@@ -79,6 +83,7 @@ impl AuditTrail {
     pub async fn flush(&self) -> Result<(), StoreError> {
         let (done, committed) = oneshot::channel();
         self.queue.send(Message::Flush(done)).await.map_err(|_| StoreError::AuditStalled)?;
+        self.hurry.notify_one();
         committed.await.map_err(|_| StoreError::AuditStalled)
     }
 

@@ -1,12 +1,13 @@
 //! The task that commits records in groups.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use devbox_types::audit::AuditRecord;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::error::Elapsed;
+use tokio::time::{sleep, timeout};
 
 use super::Message;
 
@@ -19,10 +20,14 @@ const GROUP_LENGTH: usize = 1024;
 /// How long to wait before a failed commit is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// Commits what comes, until the queue is closed and empty.
-pub(super) async fn run(mut journal: SqliteConnection, mut messages: mpsc::Receiver<Message>) {
+/// Commits what comes, until the queue is closed and empty. Whoever rings `hurry` does not want to wait for company.
+pub(super) async fn run(
+    mut journal: SqliteConnection,
+    mut messages: mpsc::Receiver<Message>,
+    hurry: Arc<Notify>,
+) {
     let mut group = Group::default();
-    while group.gather(&mut messages).await {
+    while group.gather(&mut messages, &hurry).await {
         group.commit(&mut journal).await;
     }
     if let Err(error) = journal.close().await {
@@ -38,14 +43,20 @@ struct Group {
 
 impl Group {
     /// Takes the next messages: those of 25 ms, or up to a `Flush`. `false` at the end of the queue.
-    async fn gather(&mut self, messages: &mut mpsc::Receiver<Message>) -> bool {
+    ///
+    /// While the group grows, records lie in the queue: a task that took each as it comes would be woken for each, which
+    /// costs an operation more than all else about its record.
+    async fn gather(&mut self, messages: &mut mpsc::Receiver<Message>, hurry: &Notify) -> bool {
         let Some(first) = messages.recv().await else { return false };
-        let until = Instant::now() + GROUP_TIME;
         self.add(first);
+        if self.waiting.is_empty() && messages.len() < GROUP_LENGTH {
+            // Whether the time is over or somebody is in a hurry is all the same.
+            let _: Result<(), Elapsed> = timeout(GROUP_TIME, hurry.notified()).await;
+        }
         while self.waiting.is_empty() && self.records.len() < GROUP_LENGTH {
-            match timeout_at(until, messages.recv()).await {
-                Ok(Some(message)) => self.add(message),
-                Ok(None) | Err(_) => break,
+            match messages.try_recv() {
+                Ok(message) => self.add(message),
+                Err(_) => break,
             }
         }
         true
