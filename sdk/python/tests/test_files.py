@@ -238,6 +238,12 @@ def test_local_files_go_and_come_with_mode_and_time(sandbox: Sandbox, folder: st
     assert sandbox.run(["sha256sum", f"{folder}/remote"]).ok
 
 
+def test_permission_bits_are_a_number(sandbox: Sandbox, folder: str) -> None:
+    sandbox.fs.write_file(f"{folder}/a", "")
+    with pytest.raises(TypeError, match="mode"):
+        sandbox.fs.chmod(f"{folder}/a", "755")  # type: ignore[arg-type]
+
+
 def test_a_local_directory_is_no_file(sandbox: Sandbox, folder: str, tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError) as caught:
         sandbox.fs.upload_file(tmp_path, f"{folder}/x")

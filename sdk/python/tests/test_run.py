@@ -45,6 +45,11 @@ def test_environment_directory_and_user_are_as_asked_for(sandbox: Sandbox) -> No
         sandbox.run("true", cwd="missing")
 
 
+def test_a_variable_of_a_wrong_type_is_named(sandbox: Sandbox) -> None:
+    with pytest.raises(TypeError, match="env.*'A'"):
+        sandbox.run("true", env={"A": 1})  # type: ignore[dict-item]
+
+
 def test_input_reaches_the_program(sandbox: Sandbox) -> None:
     assert sandbox.run("cat", stdin="text ü").stdout == "text ü"
     blob = os.urandom(5_000_000)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from . import _native
 from .config import DevboxConfig
-from .errors import InvalidRequest
 from .sandbox import Sandbox
+from .values import texts, whole
 
 
 @dataclass(frozen=True)
@@ -70,16 +69,16 @@ class Devbox:
         """
         resources = {
             "cpu_millis": None if cpu is None else round(cpu * 1000),
-            "memory_bytes": _count("memory", memory),
-            "pids": _count("pids", pids),
+            "memory_bytes": whole("memory", memory, least=1),
+            "pids": whole("pids", pids, least=1),
         }
         request: dict[str, Any] = {
             "name": name,
             "language": language,
             "runtime": runtime,
             "template": template,
-            "env": _texts("env", env),
-            "labels": _texts("labels", labels),
+            "env": texts("env", env),
+            "labels": texts("labels", labels),
             "resources": resources,
         }
         return Sandbox(self._client, self._client.create(json.dumps(request)))
@@ -102,25 +101,3 @@ class Devbox:
 
     def __repr__(self) -> str:
         return f"<Devbox at {self.api_url}>"
-
-
-def _count(name: str, value: int | None) -> int | None:
-    """A number of bytes or processes."""
-    if value is None:
-        return None
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} is a whole number, not {value!r}") from None
-    if count < 1:
-        raise InvalidRequest(f"{name} is at least 1, not {count}")
-    return count
-
-
-def _texts(name: str, values: Mapping[str, str] | None) -> dict[str, str]:
-    """Variables or labels."""
-    texts = dict(values or {})
-    for key, value in texts.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"{name} maps text to text, not {key!r} to {value!r}")
-    return texts

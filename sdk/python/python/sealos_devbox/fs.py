@@ -12,6 +12,7 @@ from . import _native, uploads
 from .archive import Archive, LocalPath, extract
 from .errors import NotADirectory, NotFound
 from .paths import BoxPath, User, bytes_to_json, encode, resolve, to_json, user_to_wire
+from .values import whole
 
 #: How many changes to names, or files, go into one request where the caller did not ask for one.
 BATCH_SIZE = 10_000
@@ -308,7 +309,7 @@ class FileSystem:
 
     def chmod(self, path: BoxPath, mode: int, *, user: User = None) -> None:
         """Sets permission bits, 0 to 0o7777. A symbolic link is followed."""
-        self._apply({"op": "chmod", "path": self._json(path), "mode": mode}, user)
+        self._apply({"op": "chmod", "path": self._json(path), "mode": whole("mode", mode)}, user)
 
     def chown(
         self,
@@ -324,7 +325,7 @@ class FileSystem:
             "op": "chown",
             "path": self._json(path),
             "owner": None if owner is None else str(owner),
-            "gid": gid,
+            "gid": whole("gid", gid),
             "nofollow": not follow_symlinks,
         }
         self._apply(operation, user)

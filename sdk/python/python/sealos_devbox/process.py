@@ -12,6 +12,7 @@ from typing import Any, AnyStr, Generic, Literal, Union
 
 from . import _native
 from .errors import CommandFailed, InvalidRequest, TooLarge
+from .values import texts
 
 #: A shell line, or a program and its arguments, which no shell sees.
 Command = Union[str, Sequence[str]]
@@ -115,7 +116,7 @@ def spec(
         raise InvalidRequest("a command is a shell line, or a list of strings with the program first")
     return {
         "argv": argv,
-        "env": dict(env or {}),
+        "env": texts("env", env),
         "cwd": cwd,
         "timeout": timeout,
         "stdin": stdin.encode() if isinstance(stdin, str) else stdin,
