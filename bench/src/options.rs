@@ -25,6 +25,19 @@ pub(crate) struct Options {
     /// Few rounds and small files: shows that it all works, measures nothing worth keeping.
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Only subjects whose name contains this text, such as `agent alone`.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+    /// How often each subject has its turn.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) turns: Option<usize>,
+    /// The size of the large files; 0: none. A box in a tmpfs has little room: what its agent writes there counts as the
+    /// agent's memory.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) bulk_mib: Option<u64>,
+    /// How many boxes are made for the time to the first byte.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) boxes: Option<usize>,
     /// Write the figures to this file too.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
