@@ -220,14 +220,13 @@ impl Applying<'_> {
             return self.trash(place, existing, path);
         }
         let view = self.view;
-        let proceed = || view.limits.check_time();
-        let stopped = |stopped| match stopped {
-            Stopped::Kernel(errno) => FsError::at("delete", path, errno),
-            Stopped::Caller(error) => error,
-        };
         let directory = place.directory.as_fd();
         let trash = view.engine.names.fresh();
-        let _announced = view.announce(place, &trash).at("delete", path)?;
+        let _announced = match view.announce(place, &trash) {
+            // On a full disk, deleting is what makes room.
+            Err(Errno::NOSPC | Errno::DQUOT) => return self.delete_in_place(place, path),
+            announced => announced.at("delete", path)?,
+        };
         match rustix::fs::renameat_with(
             directory,
             &place.name[..],
@@ -237,7 +236,7 @@ impl Applying<'_> {
         ) {
             Ok(()) => {
                 // It has taken effect by now, and is brought to its end whatever the deadline.
-                let removed = remove_tree(directory, &trash, &|| Ok(())).map_err(stopped);
+                let removed = remove_tree(directory, &trash, &|| Ok::<(), Errno>(()));
                 if removed.is_err() {
                     // What the acting user may not delete goes back to where it was.
                     let _ = rustix::fs::renameat_with(
@@ -248,15 +247,24 @@ impl Applying<'_> {
                         RenameFlags::NOREPLACE,
                     );
                 }
-                self.report.entries += removed?;
+                self.report.entries += removed.map_err(Errno::from).at("delete", path)?;
             }
-            // A directory from a lower overlay layer cannot be renamed.
-            Err(Errno::XDEV) => {
-                self.report.atomic = false;
-                self.report.entries += remove_tree(directory, &place.name, &proceed).map_err(stopped)?;
-            }
+            // A directory from a lower overlay layer cannot be renamed, nor may anything be where the disk is full.
+            Err(Errno::XDEV | Errno::NOSPC | Errno::DQUOT) => return self.delete_in_place(place, path),
             Err(errno) => return Err(FsError::at("delete", path, errno)),
         }
+        Ok(())
+    }
+
+    fn delete_in_place(&mut self, place: &Place, path: &BoxPath) -> Result<(), FsError> {
+        let view = self.view;
+        self.report.atomic = false;
+        let proceed = || view.limits.check_time();
+        let removed = remove_tree(place.directory.as_fd(), &place.name, &proceed);
+        self.report.entries += removed.map_err(|stopped| match stopped {
+            Stopped::Kernel(errno) => FsError::at("delete", path, errno),
+            Stopped::Caller(error) => error,
+        })?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 const STEP: u64 = 64 << 20;
 const BUFFER: usize = 128 << 10;
 
-/// Copies `size` bytes of `from` to the empty file `to`; returns how many of them are data.
+/// Copies `size` bytes of `from` to the empty file `to`; what comes after them is not looked at.
 pub(crate) fn copy<E: From<Errno>>(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
@@ -17,8 +17,7 @@ pub(crate) fn copy<E: From<Errno>>(
     proceed: &dyn Fn() -> Result<(), E>,
 ) -> Result<(), E> {
     if size == 0 {
-        // Files of /proc have no size, and those of an empty file are copied fast enough.
-        return copy_through(from, to, 0, u64::MAX, proceed);
+        return Ok(());
     }
     if rustix::fs::ioctl_ficlone(to, from).is_ok() {
         return Ok(());
@@ -86,17 +85,23 @@ fn copy_through<E: From<Errno>>(
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
-        let mut chunk = &buffer[..count];
-        while !chunk.is_empty() {
-            match rustix::io::pwrite(to.as_fd(), chunk, at) {
-                Ok(0) => return Err(Errno::NOSPC.into()),
-                Ok(count) => {
-                    chunk = &chunk[count..];
-                    at += u64::try_from(count).unwrap_or(0);
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
+        put(to, &buffer[..count], at)?;
+        at += u64::try_from(count).unwrap_or(0);
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes` at an offset.
+pub(crate) fn put(to: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(to, bytes, at) {
+            Ok(0) => return Err(Errno::NOSPC),
+            Ok(count) => {
+                bytes = &bytes[count..];
+                at += u64::try_from(count).unwrap_or(0);
             }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! Copying an entry, with all it holds, to a name that nobody uses.
 
-use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use devbox_types::{BoxPath, EntryKind};
@@ -10,8 +9,9 @@ use rustix::io::Errno;
 use crate::attributes::Attributes;
 use crate::confine::{open_entry, open_listing};
 use crate::error::{At as _, FsError};
+use crate::read::read_generated;
 use crate::reserved;
-use crate::view::{Limits, View};
+use crate::view::View;
 use crate::xattrs;
 
 /// Two descriptors are held per level.
@@ -33,7 +33,6 @@ pub(crate) struct Copier<'a> {
 struct Level {
     from: Dir,
     to: OwnedFd,
-    original: OwnedFd,
     attributes: Attributes,
 }
 
@@ -73,7 +72,8 @@ impl<'a> Copier<'a> {
                 Some(entry) => entry.at("read", self.path)?,
                 None => {
                     if let Some(level) = levels.pop() {
-                        self.dress(level.original.as_fd(), b".", &level.attributes, &level.to)?;
+                        let original = level.from.fd().at("read", self.path)?;
+                        self.dress(original, b".", &level.attributes, &level.to)?;
                     }
                     continue;
                 }
@@ -115,7 +115,7 @@ impl<'a> Copier<'a> {
                 rustix::fs::mkdirat(to, new_name, Mode::RWXU).at("make a directory for", path)?;
                 let to = open_listing(to, new_name).at("open the copy of", path)?;
                 let from = Dir::new(listing).at("read", path)?;
-                return Ok(Some(Level { from, to, original, attributes }));
+                return Ok(Some(Level { from, to, attributes }));
             }
             EntryKind::File => {
                 let copy = self.copy_file(&original, &attributes, to, new_name)?;
@@ -151,12 +151,20 @@ impl<'a> Copier<'a> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let copy = rustix::fs::openat(to, new_name, flags, Mode::RUSR | Mode::WUSR);
         let copy = copy.at("write the copy of", path)?;
-        let limits: Cell<Limits> = Cell::new(self.view.limits);
-        let proceed = || limits.get().check_time().map_err(Stop::Engine);
-        self.bytes = self.bytes.saturating_add(attributes.size());
+        let generated = read_generated(&from, attributes, path)?;
+        let length = generated
+            .as_ref()
+            .map_or(attributes.size(), |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.bytes = self.bytes.saturating_add(length);
         if self.bytes > self.view.limits.bytes {
             return Err(FsError::TooLarge { limit_bytes: self.view.limits.bytes });
         }
+        if let Some(bytes) = generated {
+            crate::content::put(copy.as_fd(), &bytes, 0).at("copy", path)?;
+            return Ok(copy);
+        }
+        let limits = self.view.limits;
+        let proceed = || limits.check_time().map_err(Stop::Engine);
         crate::content::copy(from.as_fd(), copy.as_fd(), attributes.size(), &proceed).map_err(|stop| {
             match stop {
                 Stop::Kernel(errno) => FsError::at("copy", path, errno),

@@ -141,7 +141,7 @@ pub(crate) fn read_at(file: &OwnedFd, buffer: &mut [u8], offset: u64) -> Result<
 }
 
 /// Reads a file that the kernel makes up, whose size is 0 or a page whatever it holds; `None` for ordinary files.
-fn read_generated(
+pub(crate) fn read_generated(
     file: &OwnedFd,
     attributes: &Attributes,
     path: &BoxPath,

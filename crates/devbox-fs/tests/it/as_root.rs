@@ -435,3 +435,36 @@ fn calls_of_a_user_leave_no_journal_behind() {
     view.apply(&[across]).expect("moved across file systems");
     assert_eq!(journals(&fixture), Vec::<String>::new(), "after a move across file systems");
 }
+
+#[test]
+fn a_tree_is_deleted_from_a_full_disk() {
+    let fixture = users();
+    let mount = fixture.host("small");
+    let _mounted = Mount::tmpfs(&mount, "256k");
+    std::fs::create_dir_all(mount.join("tree/sub")).expect("made");
+    let root = BoxRoot::open(&mount, RootOptions::default()).expect("a root");
+    let mut filler = std::fs::File::create(mount.join("tree/sub/filler")).expect("a file");
+    while std::io::Write::write(&mut filler, &[0; 4096]).is_ok_and(|count| count > 0) {}
+    let view = root.enter(&Grant::whole_box()).expect("a view");
+    let delete = Operation::Delete { path: path("/tree"), recursive: true, missing_ok: false };
+    let report = view.apply(&[delete]).expect("deleted");
+    assert_eq!((report.entries, report.atomic), (3, false));
+    assert_eq!(everything(&mount), Vec::<String>::new());
+}
+
+/// Some files that the kernel makes up never end: a page table has 256 GiB, and says that it has none.
+#[test]
+fn copying_what_the_kernel_makes_up_is_bounded() {
+    let fixture = users();
+    let _mounted = Mount::new(&fixture.host("proc"), &["-t", "proc", "none"]);
+    let view = as_user(&fixture, "0");
+    let copy = |from: String| {
+        let to = path("/home/user/copy");
+        view.apply(&[Operation::Copy { from: path(&from), to, recursive: false, overwrite: true }])
+    };
+    let process = std::process::id();
+    assert_eq!(code(copy(format!("/proc/{process}/pagemap"))), ErrorCode::TooLarge);
+    assert!(!fixture.host("home/user/copy").exists());
+    let report = copy(format!("/proc/{process}/status")).expect("copied");
+    assert!(report.bytes > 100 && fixture.get("home/user/copy").starts_with("Name:"), "{report:?}");
+}
