@@ -95,3 +95,25 @@ fn a_batch_keeps_to_the_limits_of_its_grant() {
     drop(batch);
     assert_eq!(fixture.everything(), [""; 0]);
 }
+
+/// A box's agent has 1,024 descriptors unless it asks for more.
+#[test]
+fn files_in_many_directories_need_few_descriptors() {
+    let fixture = Fixture::new();
+    let view = fixture.view();
+    let mut batch = view.batch().expect("a batch");
+    let mut most = 0;
+    let open = || std::fs::read_dir("/proc/self/fd").expect("the descriptors").count();
+    let before = open();
+    for number in 0..2_000 {
+        let request = WriteRequest { make_parents: true, ..WriteRequest::to(path(&format!("/d{number}/f"))) };
+        batch.add(request, b"x").expect("added");
+        if number % 100 == 0 {
+            most = most.max(open());
+        }
+    }
+    let report = batch.publish().expect("published");
+    assert_eq!((report.entries, report.bytes), (2_000, 2_000));
+    // Other tests of this process have some open meanwhile.
+    assert!(most < before + 600, "{most} open, {before} before");
+}
