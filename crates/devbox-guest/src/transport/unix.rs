@@ -2,11 +2,16 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::UnixStream;
+use tokio::time::sleep;
 
 use super::{Connection, Protocol, Transport};
+
+/// How long to wait for a place in the backlog of a listener that has many callers.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
 /// Opens connections to the unix socket at a path: HTTP/1.1 over a pool of them.
 #[derive(Debug, Clone)]
@@ -25,10 +30,42 @@ impl UnixTransport {
 #[async_trait]
 impl Transport for UnixTransport {
     async fn connect(&self) -> io::Result<Box<dyn Connection>> {
-        Ok(Box::new(UnixStream::connect(&self.path).await?))
+        loop {
+            match UnixStream::connect(&self.path).await {
+                // The backlog is full. Nothing tells when it is not; whoever connects sets a limit to this.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_PAUSE).await,
+                connected => return Ok(Box::new(connected?)),
+            }
+        }
     }
 
     fn protocol(&self) -> Protocol {
         Protocol::Http1Pool
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_backlog_is_waited_for() {
+        // An abstract address, which leaves no file.
+        let path = format!("\0devbox-guest-backlog-{}", std::process::id());
+        let socket = UnixSocket::new_stream().expect("a socket");
+        socket.bind(&path).expect("an address");
+        let listener = socket.listen(1).expect("a listener");
+        let transport = UnixTransport::new(&path);
+        let connecting = futures_util::future::join_all((0..16).map(|_| transport.connect()));
+        let accepting = async {
+            sleep(BACKLOG_PAUSE).await;
+            for _ in 0..16 {
+                listener.accept().await.expect("a connection");
+            }
+        };
+        let (connected, ()) = tokio::join!(connecting, accepting);
+        assert!(connected.iter().all(Result::is_ok));
     }
 }
