@@ -28,7 +28,9 @@ impl Files for LocalGuest {
             request.length = body.length();
         }
         match body.as_bytes() {
-            Some(content) if is_small_write(content.len(), request.durability) => {
+            Some(content)
+                if is_small_write(content.len(), request.durability) && !self.publishing.is_under_way() =>
+            {
                 Ok(self.root.enter(grant)?.write_file(request, content)?)
             }
             _ => write_streamed(self.root.clone(), grant, request, body).await,
@@ -59,7 +61,7 @@ impl Files for LocalGuest {
     }
 
     async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem> {
-        write_batch(self.root.clone(), grant, parts).await
+        write_batch(self.root.clone(), grant, parts, &self.publishing).await
     }
 }
 
@@ -82,4 +84,36 @@ fn entries_of(walk: Walk) -> EntryStream {
         }
     });
     groups.flat_map(stream::iter).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use devbox_types::file::WriteRequest;
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::LocalGuestOptions;
+
+    #[test]
+    fn what_may_take_long_does_not_hold_up_the_thread_of_the_calls() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let guest = LocalGuest::open(LocalGuestOptions::below(folder.path())).expect("a guest");
+        let grant = Grant::whole_box();
+        let path = || BoxPath::parse(b"/file").expect("a path");
+        let write = || guest.write(&grant, WriteRequest::to(path()), Body::from_bytes("x")).now_or_never();
+        let apply = |operation| guest.apply(&grant, vec![operation]).now_or_never();
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
+        let runtime = runtime.expect("a runtime");
+        let _entered = runtime.enter();
+        // The one thread for blocking work has no time, so what goes there cannot be done yet.
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        runtime.spawn_blocking(move || ended.recv());
+        let published = guest.publishing.begin();
+        assert!(write().is_none(), "it could wait for the batch");
+        drop(published);
+        assert!(write().is_some(), "it is done at once");
+        assert!(apply(Operation::Chmod { path: path(), mode: 0o600 }).is_none());
+        assert!(apply(Operation::Delete { path: path(), recursive: false, missing_ok: true }).is_some());
+        drop(end);
+    }
 }

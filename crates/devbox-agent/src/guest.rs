@@ -15,7 +15,7 @@ use devbox_types::{ActingUser, BoxPath, Problem};
 use rustix::fs::{CWD, Mode, OFlags};
 use tokio::sync::Semaphore;
 
-use crate::work::MAX_PACKING;
+use crate::work::{MAX_PACKING, Publishing};
 
 /// How a guest is made.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ pub struct LocalGuest {
     /// The directory that working directories start from, where that is not `/`.
     pub(crate) directory_root: Option<Arc<OwnedFd>>,
     pub(crate) packing: Arc<Semaphore>,
+    pub(crate) publishing: Publishing,
 }
 
 impl LocalGuest {
@@ -69,6 +70,7 @@ impl LocalGuest {
             env,
             directory_root: directory_root(&path)?,
             packing: Arc::new(Semaphore::new(MAX_PACKING)),
+            publishing: Publishing::default(),
         })
     }
 

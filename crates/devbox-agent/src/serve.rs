@@ -16,8 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 
-/// The most connections at a time; more wait in the socket's backlog.
-const MAX_CONNECTIONS: usize = 512;
+/// The most connections at a time; more wait in the socket's backlog. Each program that runs holds one, and the engine runs
+/// up to 1,024: there has to be room beside them, if only to end some.
+const MAX_CONNECTIONS: usize = 1536;
 /// How long a request head may take, counted from the end of the request before it: longer than clients keep idle
 /// connections, so that it is they who close them.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);

@@ -10,7 +10,7 @@ use devbox_types::{Grant, Problem};
 use futures_util::stream::StreamExt as _;
 
 use crate::deadline::Deadline;
-use crate::work::{CHUNK, EndsElsewhere, STEPS, begin_elsewhere, elsewhere, finished};
+use crate::work::{CHUNK, EndsElsewhere, Publishing, STEPS, begin_elsewhere, elsewhere, finished};
 
 /// Writes a file as its bytes come: while one piece is written, the next is received.
 pub(crate) async fn write_streamed(
@@ -97,6 +97,7 @@ pub(crate) async fn write_batch(
     root: BoxRoot,
     grant: &Grant,
     mut parts: UploadParts,
+    publishing: &Publishing,
 ) -> Result<Report, Problem> {
     let (deadline, grant) = (Deadline::of(grant), grant.clone());
     let batch = elsewhere(move || Ok(EndsElsewhere::new(root.enter(&grant)?.batch()?))).await?;
@@ -108,7 +109,7 @@ pub(crate) async fn write_batch(
         }
         upload.add_part(part, deadline).await?;
     }
-    upload.publish().await
+    upload.publish(publishing).await
 }
 
 /// A batch, and the steps that wait for their hop.
@@ -164,12 +165,17 @@ impl Upload {
         Ok(())
     }
 
-    async fn publish(mut self) -> Result<Report, Problem> {
+    async fn publish(mut self, publishing: &Publishing) -> Result<Report, Problem> {
         self.take_steps().await?;
         let mut batch = self.batch.take();
-        elsewhere(move || match &mut batch {
-            Some(batch) => in_hand(batch)?.publish(),
-            None => Err(lost()),
+        let under_way = publishing.begin();
+        elsewhere(move || {
+            let published = match &mut batch {
+                Some(batch) => in_hand(batch)?.publish(),
+                None => Err(lost()),
+            };
+            drop(under_way);
+            published
         })
         .await
     }

@@ -2,9 +2,12 @@
 //!
 //! Small work on files runs on the thread of the connection that asked for it: a hop to another thread and back costs more
 //! than a 4 KiB write. Small is what touches a bounded number of names and at most [`SMALL`] bytes, all in memory, and asks
-//! for no safety against power loss, which waits for a disk. All else goes to the runtime's blocking threads, in pieces:
+//! for no safety against power loss, which waits for a disk. Nor may it wait for large work: while a batch is published,
+//! which holds the locks of its names ([`Publishing`]), small writes go elsewhere too. All else goes to the runtime's blocking threads, in pieces:
 //! between two pieces no thread is held, so a slow peer holds none. Only a zip archive, whose writer cannot pause, holds one
 //! to its end, and those are counted ([`MAX_PACKING`]).
+
+use std::sync::Arc;
 
 use devbox_fs::FsError;
 use devbox_types::file::Durability;
@@ -34,18 +37,32 @@ pub(crate) fn is_small_write(length: usize, durability: Durability) -> bool {
 }
 
 /// Whether operations touch so few names that they are to be made here and now: none of them can turn into a copy or a
-/// walk.
+/// walk. A change of metadata can: an overlay first copies a file that came from the image, however large.
 pub(crate) fn are_small(operations: &[Operation]) -> bool {
     let small = |operation: &Operation| match operation {
-        Operation::Mkdir { .. }
-        | Operation::Symlink { .. }
-        | Operation::Chmod { .. }
-        | Operation::Chown { .. }
-        | Operation::Utime { .. } => true,
+        Operation::Mkdir { .. } | Operation::Symlink { .. } => true,
         Operation::Delete { recursive, .. } => !recursive,
-        Operation::Move { .. } | Operation::Copy { .. } => false,
+        Operation::Chmod { .. }
+        | Operation::Chown { .. }
+        | Operation::Utime { .. }
+        | Operation::Move { .. }
+        | Operation::Copy { .. } => false,
     };
     operations.len() <= FEW_OPERATIONS && operations.iter().all(small)
+}
+
+/// Knows whether batches are being published. Each holds a copy of the pointer for as long as it takes.
+#[derive(Debug, Default)]
+pub(crate) struct Publishing(Arc<()>);
+
+impl Publishing {
+    pub(crate) fn begin(&self) -> Arc<()> {
+        Arc::clone(&self.0)
+    }
+
+    pub(crate) fn is_under_way(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
 }
 
 /// Runs blocking work on a thread for it, and waits. Dropping the future does not stop the work.
