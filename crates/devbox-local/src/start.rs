@@ -101,6 +101,10 @@ steps! {
 /// its share, opening one is ENOSPC.
 const TERMINALS: &CStr = c"newinstance,ptmxmode=0666,mode=0620,gid=5,max=256";
 
+/// How a box's shared memory is mounted: as large as container managers make it. What the agent writes there counts against
+/// its own memory, not the programs', and may not come near it (`AGENT_MEMORY` of `cgroup`).
+const SHARED_MEMORY: &CStr = c"mode=1777,size=64m";
+
 /// Files of /proc that tell of, or act on, the whole machine: hidden behind /dev/null.
 const MASKED_FILES: [&str; 10] = [
     "proc/kcore",
@@ -228,7 +232,7 @@ fn steps(parts: &Parts<'_>, go: &OwnedFd, step: &mut ChildStep) -> io::Result<st
     attach(parts.mounts.devices.as_fd(), "dev")?;
     let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount("devpts", "dev/pts", "devpts", quiet, TERMINALS)?;
-    mount("tmpfs", "dev/shm", "tmpfs", quiet | MountFlags::NODEV, c"mode=1777")?;
+    mount("tmpfs", "dev/shm", "tmpfs", quiet | MountFlags::NODEV, SHARED_MEMORY)?;
     mount("mqueue", "dev/mqueue", "mqueue", quiet | MountFlags::NODEV, None)?;
 
     // 10. /proc of the new process namespace.

@@ -18,6 +18,18 @@ async fn memory_is_limited_for_programs_and_not_for_the_agent() {
     machine.end().await;
 }
 
+/// What is written there through the agent is the agent's memory; more than it has would kill the box.
+#[tokio::test]
+async fn shared_memory_is_smaller_than_what_the_agent_may_use() {
+    let machine = Machine::start(PoolChoice::Plain).await;
+    let id = machine.create().await;
+    assert_eq!(
+        machine.output(&id, "df --output=size -B1 /dev/shm | tail -n 1 | tr -d ' '").await,
+        (64 << 20).to_string()
+    );
+    machine.end().await;
+}
+
 #[tokio::test]
 async fn a_fork_bomb_stays_small() {
     let machine = Machine::start(PoolChoice::Plain).await;
