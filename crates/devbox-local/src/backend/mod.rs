@@ -129,7 +129,7 @@ impl LocalBackend {
     /// Makes and starts a box, and waits for its agent. The entry is claimed already.
     async fn make(&self, id: &BoxId, spec: BoxSpec) -> Result<OwnedFd, BackendError> {
         let started = self.ask(&Call::Create { id: id.clone(), spec }).await;
-        let first = pidfd(started).map_err(|failure| explain(Some(id), failure))?;
+        let first = self.handle(id, started, &Call::Delete { id: id.clone() }).await?;
         let answered = async {
             ready::wait(&self.transport(id), &first).await?;
             self.ask(&Call::Confirm { id: id.clone() }).await.map_err(|failure| explain(Some(id), failure))
@@ -139,6 +139,23 @@ impl LocalBackend {
             return Err(error);
         }
         Ok(first)
+    }
+
+    /// The handle of a box that was started. Without one, for want of descriptors, the box is of no use and is undone.
+    async fn handle(
+        &self,
+        id: &BoxId,
+        started: Result<(Answer, Vec<OwnedFd>), Failure>,
+        undo: &Call,
+    ) -> Result<OwnedFd, BackendError> {
+        let (_, mut descriptors) = started.map_err(|failure| explain(Some(id), failure))?;
+        if let Some(first) = descriptors.pop() {
+            return Ok(first);
+        }
+        if let Err(failure) = self.ask(undo).await {
+            tracing::warn!(box_id = %id, ?failure, "cannot undo the start of a box");
+        }
+        Err(broken("get the handle of a box", io::Error::from_raw_os_error(libc::EMFILE)))
     }
 
     /// Removes what a failed or abandoned create made. What this cannot remove, the next spawner does.
@@ -158,7 +175,7 @@ impl LocalBackend {
             return Ok(());
         }
         let started = self.ask(&Call::Start { id: id.clone() }).await;
-        let first = pidfd(started).map_err(|failure| explain(Some(id), failure))?;
+        let first = self.handle(id, started, &Call::Stop { id: id.clone() }).await?;
         let answered = ready::wait(&self.transport(id), &first).await;
         if answered.is_err()
             && let Err(failure) = self.ask(&Call::Stop { id: id.clone() }).await
@@ -339,13 +356,6 @@ impl Entry {
 
 fn down(state: BoxState, reason: &str) -> BoxStatus {
     BoxStatus { state, reason: Some(reason.to_owned()) }
-}
-
-fn pidfd(started: Result<(Answer, Vec<OwnedFd>), Failure>) -> Result<OwnedFd, Failure> {
-    let (_, mut descriptors) = started?;
-    descriptors
-        .pop()
-        .ok_or_else(|| Failure::Step { step: "get the handle of a box".to_owned(), errno: libc::EPROTO })
 }
 
 fn nonsense() -> BackendError {

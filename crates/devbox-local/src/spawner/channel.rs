@@ -49,7 +49,7 @@ pub(crate) fn send_encoded(
     Ok(())
 }
 
-/// Receives one message, or `None` when the other end is gone.
+/// Receives one message with the descriptors that this process may have, or `None` when the other end is gone.
 pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut bytes = vec![0; MAX_MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
@@ -66,7 +66,9 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result
     if received.bytes == 0 {
         return Ok(None);
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    // Descriptors are cut off where this process may open no more of them: whoever waits for one finds none, but the words
+    // are whole.
+    if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message was cut short"));
     }
     Ok(Some((serde_json::from_slice(&bytes[..received.bytes])?, descriptors)))
@@ -81,4 +83,29 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
         sockopt::set_socket_send_buffer_size(socket, 2 * MAX_MESSAGE)?;
     }
     Ok((ours, theirs))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    use super::*;
+
+    /// The limit is the whole process's, so this test runs alone in a child: a copy of this process with one thread.
+    #[test]
+    fn a_message_is_heard_where_its_descriptors_find_no_room() {
+        let (ours, theirs) = pair().expect("sockets");
+        let child = crate::sys::clone::child(0, None, || {
+            send(ours.as_fd(), &"words", &[ours.as_fd(), theirs.as_fd()]).expect("sent");
+            let limits = getrlimit(Resource::Nofile);
+            let open = rustix::io::dup(&ours).expect("a number");
+            let next = std::os::fd::AsRawFd::as_raw_fd(&open);
+            drop(open);
+            setrlimit(Resource::Nofile, Rlimit { current: u64::try_from(next).ok(), ..limits }).expect("a limit");
+            let heard = receive::<String>(theirs.as_fd());
+            i32::from(!matches!(heard, Ok(Some((words, descriptors))) if words == "words" && descriptors.is_empty()))
+        })
+        .expect("a child");
+        assert_eq!(child.wait().expect("collected"), Some(0));
+    }
 }
