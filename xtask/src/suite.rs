@@ -133,8 +133,11 @@ fn examples() -> Result<Vec<Command>> {
     Ok(vec![tests])
 }
 
+/// Started with SIGINT as a terminal gives it: who runs this in the background passes on that it is ignored, and the tests
+/// that interrupt would wait for ever.
 fn pytest() -> Command {
-    let mut tests = Command::new(tools::python());
+    let mut tests = Command::new("env");
+    tests.arg("--default-signal=INT").arg(tools::python());
     tests.args(["-m", "pytest", "-q"]).env("DEVBOX_BIN", built("devbox"));
     tests
 }
