@@ -46,6 +46,8 @@ pub(crate) fn is_spawner() -> bool {
 
 /// Is the spawner, to the end of the process.
 pub(crate) fn run_spawner() -> ExitCode {
+    // The server, which has the same environment, has told what is wrong with it.
+    let _ = log::start();
     devbox_local::run_spawner()
 }
 

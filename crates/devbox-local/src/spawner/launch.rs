@@ -44,6 +44,9 @@ pub struct Spawner {
     pub(crate) sockets: OwnedFd,
 }
 
+/// How the log is written: of the environment the spawner keeps this, so that both write one log.
+const LOG_VARIABLES: [&str; 2] = ["DEVBOX_LOG", "DEVBOX_LOG_FORMAT"];
+
 impl Spawner {
     /// Starts the spawner: a second process of this executable that keeps root's rights, while the caller gives them up.
     ///
@@ -62,6 +65,7 @@ impl Spawner {
             .arg(SPAWNER_ARGUMENT)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .envs(LOG_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
