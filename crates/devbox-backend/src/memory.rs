@@ -55,6 +55,13 @@ impl MemoryBackend {
         }
     }
 
+    /// Lets the agent of a box die without the backend having seen it yet: [`Self::kill_agent`] is when it does.
+    pub fn lose_agent(&self, id: &BoxId) {
+        if let Some(found) = self.boxes().get(id) {
+            found.alive.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// From now on, or no longer, there is no room for another box.
     pub fn set_full(&self, is_full: bool) {
         self.is_full.store(is_full, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! What a silent agent means.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
@@ -12,10 +13,14 @@ use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
 use devbox_types::{BoxId, BoxPath, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::App;
 use crate::refusal::Refusal;
+
+/// The connections of a killed agent break before the backend has seen its end: a call waits so long for that to show.
+const DEATH_SHOWS: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Waits for the agent only so long, and asks the backend what became of the box when the agent does not answer: the
 /// caller hears that the box does not run, and how to start it, rather than that something is unreachable.
@@ -62,13 +67,19 @@ impl Attended {
     async fn explain(&self, problem: Problem) -> Problem {
         let Self { app, id } = self;
         app.guests.forget(id);
-        let word = match app.backend.status(id).await {
-            Ok(BoxStatus { state: BoxState::Stopped, .. }) => "is stopped",
-            Ok(BoxStatus { state: BoxState::Failed, .. }) => "has failed",
-            Ok(BoxStatus { state: BoxState::Running | BoxState::Starting, .. }) => return problem,
-            Err(error) => {
-                tracing::warn!(box_id = %id, error = %error, "status_unknown");
-                return problem;
+        let deadline = Instant::now() + DEATH_SHOWS;
+        let word = loop {
+            match app.backend.status(id).await {
+                Ok(BoxStatus { state: BoxState::Stopped, .. }) => break "is stopped",
+                Ok(BoxStatus { state: BoxState::Failed, .. }) => break "has failed",
+                Ok(BoxStatus { state: BoxState::Running, .. }) if Instant::now() < deadline => {
+                    sleep(LOOK_AGAIN).await;
+                }
+                Ok(BoxStatus { state: BoxState::Running | BoxState::Starting, .. }) => return problem,
+                Err(error) => {
+                    tracing::warn!(box_id = %id, error = %error, "status_unknown");
+                    return problem;
+                }
             }
         };
         Problem::new(ErrorCode::NotRunning, format!("box {id} {word}"))

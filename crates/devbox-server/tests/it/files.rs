@@ -203,3 +203,21 @@ async fn a_key_has_only_so_many_requests_open_at_once() {
     drop(stream);
     while house.call("GET", &target, Value::Null).await.status == 429 {}
 }
+
+/// The connections of a killed agent break before the backend has seen its end.
+#[tokio::test]
+async fn a_death_that_is_not_seen_yet_is_waited_for() {
+    let house = House::new().await;
+    let id = house.make().await;
+    let target = format!("/v1/devboxes/{id}/files/x");
+    assert_eq!(house.send(&house.key, "PUT", &target, &[], b"x".to_vec()).await.status, 201);
+    let box_id = id.parse().expect("an id");
+    house.backend.lose_agent(&box_id);
+    let unseen = house.call("GET", &target, Value::Null).await;
+    assert_eq!(unseen.code(), "agent_unreachable", "if it never shows, the call ends all the same");
+    let (dead, ()) = tokio::join!(house.call("GET", &target, Value::Null), async {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        house.backend.kill_agent(&box_id);
+    });
+    assert_eq!((dead.status, dead.code().as_str()), (409, "not_running"));
+}
