@@ -19,6 +19,10 @@ use super::record::{Count, OpenRecord, add};
 use crate::app::Actor;
 use crate::refusal::Refusal;
 
+/// How many characters of a program's name are recorded: records are kept in memory by the thousands, and no name that runs is
+/// longer.
+const MAX_PROGRAM: usize = 4_096;
+
 /// Records each call with its outcome, with the bytes that went through and the entries it was about.
 ///
 /// The place in the audit is taken before the call is made, so a call that could not be recorded does not happen; a call
@@ -201,7 +205,8 @@ impl<G: Guest> Processes for Audited<G> {
         input: InputStream,
     ) -> Result<EventStream, Problem> {
         // Arguments may hold secrets; the name of the program does not.
-        let open = self.begin(AuditedOperation::ProcessRun, request.argv.first().cloned(), None).await?;
+        let program = request.argv.first().map(|program| program.chars().take(MAX_PROGRAM).collect());
+        let open = self.begin(AuditedOperation::ProcessRun, program, None).await?;
         let count = open.count();
         if let StdinSource::Text(text) = &request.stdin {
             add(&count, text.as_bytes());

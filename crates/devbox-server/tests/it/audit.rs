@@ -139,3 +139,16 @@ async fn arguments_and_contents_are_not_recorded() {
     let (_, directory) = house.close().await;
     assert_eq!(files_that_hold(directory.path(), "hunter2"), [""; 0]);
 }
+
+/// Records wait in memory by the thousands, so none may be as long as a request.
+#[tokio::test]
+async fn the_name_of_a_program_is_recorded_up_to_a_limit() {
+    let house = House::new().await;
+    let id = house.make().await;
+    let request = json!({ "argv": ["ä".repeat(100_000)] });
+    let refused = house.call("POST", &format!("/v1/devboxes/{id}/processes"), request).await;
+    assert!(refused.status >= 400, "{refused:?}");
+    let records = house.audit().await;
+    let run = records.iter().find(|record| record["operation"] == "process.run").expect("a record");
+    assert_eq!(run["path"].as_str().expect("a name").chars().count(), 4_096);
+}
