@@ -12,6 +12,7 @@ use crate::attributes::Attributes;
 use crate::directories;
 use crate::directory_table::Spot;
 use crate::error::{At as _, FsError};
+use crate::removable::only_dots;
 use crate::transaction::Transaction;
 use crate::tree::{Stopped, remove_tree};
 use crate::undo::Undo;
@@ -29,7 +30,7 @@ impl View {
     /// Makes changes to names, in order: all of them, or none.
     ///
     /// A single operation takes effect as one step of the kernel's wherever the file system allows; where it cannot (a
-    /// directory from a lower overlay layer, another file system) the report says `atomic: false`. Of several, the first that
+    /// directory from a lower overlay layer, another file system, a delete on a full disk) the report says `atomic: false`. Of several, the first that
     /// fails ends the call, and those before it are undone in reverse: what was deleted or overwritten had only been moved to a
     /// reserved name, modes, owners and times are set back. Only ctime, and mtime of
     /// directories, tell. What a process in the box put in the way of an
@@ -339,10 +340,5 @@ pub(crate) fn check_mode(mode: u32) -> Result<(), FsError> {
 /// Whether a directory holds nothing.
 pub(crate) fn is_empty(place: &Place) -> Result<bool, Errno> {
     let listing = crate::confine::open_listing(place.directory.as_fd(), &place.name)?;
-    for entry in rustix::fs::Dir::new(listing)? {
-        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    only_dots(listing)
 }

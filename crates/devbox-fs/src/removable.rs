@@ -101,7 +101,8 @@ fn levels_directory(levels: &[(Dir, Attributes)]) -> Result<BorrowedFd<'_>, Errn
     levels.last().ok_or(Errno::NOENT)?.0.fd()
 }
 
-fn only_dots(listing: std::os::fd::OwnedFd) -> Result<bool, Errno> {
+/// Whether an open directory holds nothing.
+pub(crate) fn only_dots(listing: std::os::fd::OwnedFd) -> Result<bool, Errno> {
     for entry in Dir::new(listing)? {
         if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
             return Ok(false);
