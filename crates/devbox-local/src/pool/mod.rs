@@ -47,6 +47,10 @@ pub(crate) trait Pool {
     /// Removes what a killed spawner left half removed.
     fn sweep(&self) -> io::Result<Option<Child>>;
 
+    /// Sees to it that the pool has no more room than the host's disk can give it without falling under its reserve. To be
+    /// called time and again: others fill that disk, too.
+    fn keep_reserve(&self) -> io::Result<()>;
+
     /// How full it is.
     fn space(&self) -> io::Result<StatVfs>;
 }

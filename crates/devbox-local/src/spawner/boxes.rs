@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use devbox_types::agent::{AgentConfig, AgentListen};
 use devbox_types::devbox::BoxSpec;
@@ -142,8 +143,15 @@ impl Boxes {
         Answer::Boxes { boxes, more: rest.next().is_some() }
     }
 
+    /// Has the pool leave the host's disk its reserve.
+    pub(super) fn keep_reserve(&self) {
+        if let Err(error) = self.pool.keep_reserve() {
+            tracing::error!(%error, "cannot make the pool leave the host's disk its reserve");
+        }
+    }
+
     /// Makes a box and starts it; nothing is left of it if that fails.
-    pub(super) fn create(&mut self, id: &BoxId, spec: BoxSpec) -> Result<OwnedFd, Failure> {
+    pub(super) fn create(&mut self, id: &BoxId, spec: BoxSpec) -> Result<BorrowedFd<'_>, Failure> {
         if spec.template != HostTemplate::NAME {
             return Err(Failure::NoSuchTemplate { name: spec.template });
         }
@@ -165,10 +173,9 @@ impl Boxes {
                 return Err(failure);
             }
         };
-        let pidfd = running.first.pidfd.try_clone().step("hand the handle of a box over")?;
         let record = Record::running(spec, running.range.first());
         self.boxes.insert(id.clone(), Known { record, confirmed: false, running: Some(running) });
-        Ok(pidfd)
+        self.handle(id)
     }
 
     /// Writes the record of a box whose agent answers.
@@ -180,7 +187,7 @@ impl Boxes {
     }
 
     /// Starts a box that does not run.
-    pub(super) fn start(&mut self, id: &BoxId) -> Result<OwnedFd, Failure> {
+    pub(super) fn start(&mut self, id: &BoxId) -> Result<BorrowedFd<'_>, Failure> {
         let known = self.boxes.get(id).ok_or(Failure::NoSuchBox)?;
         if known.running.is_some() {
             return Err(Failure::NotStopped);
@@ -188,12 +195,23 @@ impl Boxes {
         let spec = known.record.spec.clone();
         let layers = self.pool.open(id.as_str()).step("open the directory of a box")?;
         let running = self.run(id, &spec, &layers)?;
-        let pidfd = running.first.pidfd.try_clone().step("hand the handle of a box over")?;
         let record = Record::running(spec, running.range.first());
         let written = self.records.write(id, &record).step("write the record of a box");
         self.boxes.insert(id.clone(), Known { record, confirmed: true, running: Some(running) });
-        written?;
-        Ok(pidfd)
+        if let Err(error) = written {
+            // The server takes it for not started, so it must not run.
+            if let Some(running) = self.boxes.get(id).and_then(|known| known.running.as_ref()) {
+                running.first.kill();
+            }
+            return Err(error.into());
+        }
+        self.handle(id)
+    }
+
+    /// The handle of a running box's first process.
+    fn handle(&self, id: &BoxId) -> Result<BorrowedFd<'_>, Failure> {
+        let running = self.boxes.get(id).and_then(|known| known.running.as_ref());
+        running.map(|running| running.first.pidfd.as_fd()).ok_or(Failure::NoSuchBox)
     }
 
     /// Kills the processes of a box. Answers whether that is done; else [`Self::collect`] says when.
@@ -451,14 +469,26 @@ fn environment(spec: &BoxSpec, cgroups: usize) -> Result<CString, StepError> {
         .step("write the configuration of an agent")
 }
 
+/// How long the spawner of a server that was killed a moment ago may take to end its boxes.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Makes sure that this is the only spawner of the data directory.
 fn lock(data: &Path) -> Result<OwnedFd, StepError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(data.join("lock"), flags, Mode::from_raw_mode(0o600))
         .step("open the lock of the data directory")?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .step("lock the data directory, which another server may be using")?;
-    Ok(file)
+    let begun = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            taken => {
+                taken.step("lock the data directory, which another server may be using")?;
+                return Ok(file);
+            }
+        }
+    }
 }
 
 /// A file system in memory that only the spawner sees, for templates and for putting boxes together.

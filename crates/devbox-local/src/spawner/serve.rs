@@ -1,9 +1,9 @@
 //! The spawner's main loop: one request after the other, and what ends meanwhile.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::boxes::Boxes;
 use super::channel;
@@ -21,6 +21,7 @@ pub(super) fn run(socket: BorrowedFd<'_>, parent: BorrowedFd<'_>) -> Result<(), 
         if woken.parent_gone {
             break;
         }
+        boxes.keep_reserve();
         if woken.request {
             let Some((request, _)) = hear(socket)? else { break };
             if matches!(request.call, Call::Shutdown) {
@@ -74,10 +75,10 @@ fn obey(socket: BorrowedFd<'_>, boxes: &mut Boxes, request: Request) -> Result<(
 fn started(
     socket: BorrowedFd<'_>,
     sequence: u64,
-    outcome: Result<OwnedFd, Failure>,
+    outcome: Result<BorrowedFd<'_>, Failure>,
 ) -> Result<(), StepError> {
     match outcome {
-        Ok(pidfd) => reply(socket, sequence, Ok(Answer::Started), &[pidfd.as_fd()]),
+        Ok(pidfd) => reply(socket, sequence, Ok(Answer::Started), &[pidfd]),
         Err(failure) => reply(socket, sequence, Err(failure), &[]),
     }
 }
@@ -110,6 +111,10 @@ fn reply(
     }
 }
 
+/// How often the host's disk is looked at while nothing else happens. Its reserve is far more than is written in so short a
+/// time by others than boxes, whose writing the pool counts at once.
+const PATROL: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// Why the loop goes on.
 struct Woken {
     request: bool,
@@ -123,6 +128,6 @@ fn wait(socket: BorrowedFd<'_>, parent: BorrowedFd<'_>, boxes: &Boxes) -> Result
         PollFd::from_borrowed_fd(parent, PollFlags::IN),
     ];
     watched.extend(boxes.children().map(|child| PollFd::from_borrowed_fd(child, PollFlags::IN)));
-    rustix::io::retry_on_intr(|| poll(&mut watched, None)).step("wait for the server")?;
+    rustix::io::retry_on_intr(|| poll(&mut watched, Some(&PATROL))).step("wait for the server")?;
     Ok(Woken { request: !watched[0].revents().is_empty(), parent_gone: !watched[1].revents().is_empty() })
 }

@@ -7,5 +7,6 @@ mod isolation;
 mod life;
 mod limits;
 mod machine;
+mod reserve;
 mod restart;
 mod template;

@@ -32,7 +32,8 @@ pub(super) fn mount(data: &Path, folder: &Path) -> Result<(), StepError> {
     let (device, _held) =
         ioctl::attach_loop(file.as_fd()).step("put the pool's image behind a loop device")?;
     let flags = MountFlags::NOATIME | MountFlags::NODEV;
-    rustix::mount::mount(device, folder, "btrfs", flags, None).step("mount the pool's image")
+    // What is freed in the pool is freed on the host's disk.
+    rustix::mount::mount(device, folder, "btrfs", flags, c"discard=async").step("mount the pool's image")
 }
 
 /// Makes the image under another name first, so that a kill leaves none that is half made.

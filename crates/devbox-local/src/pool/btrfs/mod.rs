@@ -1,5 +1,6 @@
 //! The btrfs pool: a subvolume per box.
 
+mod ballast;
 mod image;
 
 use std::io;
@@ -8,6 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, StatVfs};
+
+use ballast::Ballast;
 
 use super::{Pool, directory_names, make_layers, open_below};
 use crate::error::{Step, StepError};
@@ -24,20 +27,27 @@ const ATTEMPTS: usize = 200;
 #[derive(Debug)]
 pub(super) struct BtrfsPool {
     boxes: OwnedFd,
+    /// Where the pool is an image.
+    ballast: Option<Ballast>,
 }
 
 /// Opens the pool: in the data directory itself if that is on btrfs, else in an image that is mounted from it.
 pub(super) fn open(data: &Path) -> Result<BtrfsPool, StepError> {
     let folder = data.join("pool");
     make_directory(&folder, 0o700).step("make the pool's directory")?;
-    if !is_btrfs(&folder).step("look at the pool's file system")? {
+    let ballast = if is_btrfs(&folder).step("look at the pool's file system")? {
+        None
+    } else {
         image::mount(data, &folder)?;
-    }
+        Some(Ballast::open(&folder, data).step("open the pool's ballast")?)
+    };
     let boxes = folder.join("boxes");
     make_directory(&boxes, 0o700).step("make the pool's directory of boxes")?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let boxes = rustix::fs::open(&boxes, flags, Mode::empty()).step("open the pool")?;
-    Ok(BtrfsPool { boxes })
+    let pool = BtrfsPool { boxes, ballast };
+    pool.keep_reserve().step("trim the pool's ballast")?;
+    Ok(pool)
 }
 
 impl Pool for BtrfsPool {
@@ -78,6 +88,10 @@ impl Pool for BtrfsPool {
 
     fn sweep(&self) -> io::Result<Option<Child>> {
         Ok(None)
+    }
+
+    fn keep_reserve(&self) -> io::Result<()> {
+        self.ballast.as_ref().map_or(Ok(()), Ballast::trim)
     }
 
     fn space(&self) -> io::Result<StatVfs> {
