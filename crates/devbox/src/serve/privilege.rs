@@ -3,10 +3,16 @@
 use std::io;
 
 use rustix::process::{DumpableBehavior, Gid, Uid};
-use rustix::thread;
+use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 use super::ServeError;
 use super::account::Account;
+
+const NO_CAPABILITIES: CapabilitySets = CapabilitySets {
+    effective: CapabilitySet::empty(),
+    permitted: CapabilitySet::empty(),
+    inheritable: CapabilitySet::empty(),
+};
 
 /// Becomes the account, without a way back: no groups beside its own, no capabilities, no program that could give rights
 /// again, no memory that others could read.
@@ -23,6 +29,9 @@ pub(super) fn give_up(account: &Account) -> Result<(), ServeError> {
     thread::set_thread_groups(&[]).map_err(refused("leave root's groups"))?;
     thread::set_thread_res_gid(gid, gid, gid).map_err(refused("change the group"))?;
     thread::set_thread_res_uid(uid, uid, uid).map_err(refused("change the user"))?;
+    // Gone with the user already, unless whoever started this has told the kernel to keep them (securebits).
+    thread::clear_ambient_capability_set().map_err(refused("give up capabilities"))?;
+    thread::set_capabilities(None, NO_CAPABILITIES).map_err(refused("give up capabilities"))?;
     thread::set_no_new_privs(true).map_err(refused("refuse new rights"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(refused("close this process's memory"))?;
