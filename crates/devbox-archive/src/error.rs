@@ -4,7 +4,7 @@ use std::io;
 
 use devbox_types::{Coded, ErrorCode};
 
-/// Why an archive was not written to its end.
+/// Why an archive was not written, or not read, to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// A name that no archive should carry.
@@ -14,6 +14,12 @@ pub enum ArchiveError {
         name: String,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// A pattern that means nothing.
+    #[error("{pattern:?} is no pattern")]
+    BadPattern {
+        /// The pattern.
+        pattern: String,
     },
     /// There are more entries than the directory at the end may list.
     #[error("the archive has too many entries")]
@@ -48,6 +54,7 @@ impl Coded for ArchiveError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::BadName { .. } => ErrorCode::InvalidPath,
+            Self::BadPattern { .. } => ErrorCode::InvalidRequest,
             Self::TooManyEntries => ErrorCode::TooLarge,
             Self::Truncated { .. } => ErrorCode::Conflict,
             Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -62,7 +69,7 @@ impl Coded for ArchiveError {
         match self {
             Self::TooManyEntries => Some("pack the sub-directories one by one".to_owned()),
             Self::Truncated { .. } => Some("pack it again once nothing writes to it".to_owned()),
-            Self::BadName { .. } | Self::Read { .. } | Self::Write { .. } => None,
+            Self::BadName { .. } | Self::BadPattern { .. } | Self::Read { .. } | Self::Write { .. } => None,
         }
     }
 }

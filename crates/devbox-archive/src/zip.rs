@@ -10,6 +10,7 @@ use flate2::write::DeflateEncoder;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
 use crate::error::ArchiveError;
+use crate::name::{check_name, text};
 use crate::record::{Method, Record, Sizes, end};
 
 /// The most memory that the deflated directory may take: some millions of entries.
@@ -35,6 +36,12 @@ pub struct EntryHead<'a> {
     pub mode: u32,
     /// Last modification.
     pub modified: Timestamp,
+    /// The owner, for formats that tell it.
+    pub uid: u32,
+    /// The group, for formats that tell it.
+    pub gid: u32,
+    /// Extended attributes, by name, for formats that tell them.
+    pub attributes: &'a [(Vec<u8>, Vec<u8>)],
 }
 
 /// A zip archive on its way to `W`: deflated, with Unix modes, times and symlinks, of any size.
@@ -196,26 +203,6 @@ impl<W: Write> ZipWriter<W> {
         self.offset += bytes.len() as u64;
         Ok(())
     }
-}
-
-/// Refuses names that would lead a careless reader elsewhere.
-fn check_name(name: &[u8]) -> Result<&[u8], ArchiveError> {
-    let reason = if name.is_empty() || name.starts_with(b"/") || name.ends_with(b"/") {
-        "it is relative, and names something"
-    } else if name.split(|byte| *byte == b'/').any(|segment| matches!(segment, b"" | b"." | b"..")) {
-        "its segments are names"
-    } else if name.contains(&0) {
-        "it has no NUL byte"
-    } else if name.len() >= usize::from(u16::MAX) {
-        "it has fewer than 65535 bytes"
-    } else {
-        return Ok(name);
-    };
-    Err(ArchiveError::BadName { name: text(name), reason })
-}
-
-fn text(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).into_owned()
 }
 
 fn write_failed(source: io::Error) -> ArchiveError {

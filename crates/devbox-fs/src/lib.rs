@@ -54,4 +54,5 @@ pub use read::Reader;
 pub use root::{BoxRoot, RootOptions};
 pub use stage::Staged;
 pub use view::View;
-pub use walk::Walk;
+pub use walk::{Choose, Walk};
+pub use xattrs::ExtendedAttributes;

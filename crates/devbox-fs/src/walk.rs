@@ -1,7 +1,9 @@
 //! Going through a directory tree in the order in which it is read.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::CString;
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use devbox_types::{BoxPath, Entry, ListRequest, Right};
@@ -17,13 +19,16 @@ use crate::view::View;
 /// Entries that are read ahead each time the thread becomes the acting user, which costs more than one entry.
 const READ_AHEAD: usize = 256;
 
+/// Says of each entry that is met, and of whether it is a directory, whether the walk tells of it and goes into it.
+pub type Choose = Box<dyn FnMut(&BoxPath, bool) -> Result<bool, FsError> + Send>;
+
 /// The entries below a directory, each directory before what is in it.
 ///
 /// It holds one descriptor per level, at most [`ListRequest::MAX_DEPTH`], and never a whole directory. An error is the last
 /// item, but for a directory below the first that the acting user may not read or that vanished: that one is passed over.
-#[derive(Debug)]
 pub struct Walk {
     view: View,
+    choose: Option<Choose>,
     steps: Steps,
     ahead: VecDeque<Result<Entry, FsError>>,
     ended: bool,
@@ -79,11 +84,20 @@ impl View {
     /// # Errors
     /// [`FsError::NotADirectory`], or what keeps the directory from being read.
     pub fn walk(&self, request: &ListRequest) -> Result<Walk, FsError> {
+        self.walk_chosen(request, None)
+    }
+
+    /// The same, passing over what is not chosen, and all below it.
+    ///
+    /// # Errors
+    /// As [`View::walk`]; one of `choose` ends the walk as its last item.
+    pub fn walk_chosen(&self, request: &ListRequest, choose: Option<Choose>) -> Result<Walk, FsError> {
         self.need(Right::Read)?;
         let _acting = self.act()?;
         let (steps, _) = self.steps(request)?;
         Ok(Walk {
             view: self.clone(),
+            choose,
             steps: steps.under(&request.path),
             ahead: VecDeque::new(),
             ended: false,
@@ -206,13 +220,46 @@ impl Walk {
             return self.end_with(error);
         }
         while self.ahead.len() < READ_AHEAD && !self.ended {
-            match self.steps.next(&|_| true) {
+            match self.next_chosen() {
                 None => self.ended = true,
-                Some(Err(errno)) => self.end_with(FsError::at("list", &BoxPath::root(), errno)),
-                Some(Ok(step)) => match self.count().and_then(|()| entry_path(&step.relative)) {
-                    Ok(path) => self.ahead.extend(step.seen.map(|seen| Ok(view.seen_entry(path, seen)))),
-                    Err(error) => self.end_with(error),
-                },
+                Some(Err(error)) => self.end_with(error),
+                Some(Ok((path, seen))) => {
+                    self.ahead.extend(seen.map(|seen| Ok(view.seen_entry(path, seen))));
+                }
+            }
+        }
+    }
+
+    fn next_chosen(&mut self) -> Option<Result<(BoxPath, Option<Seen>), FsError>> {
+        loop {
+            // What was decided on the way into a directory is not asked again.
+            let decided = RefCell::new((self.choose.as_mut(), None));
+            let enter = |relative: &[u8]| {
+                let (choose, verdict) = &mut *decided.borrow_mut();
+                let Some(choose) = choose else { return true };
+                let answer = entry_path(relative).and_then(|path| choose(&path, true));
+                let enters = matches!(answer, Ok(true));
+                *verdict = Some(answer);
+                enters
+            };
+            let step = match self.steps.next(&enter)? {
+                Err(errno) => return Some(Err(FsError::at("list", &BoxPath::root(), errno))),
+                Ok(step) => step,
+            };
+            let (choose, verdict) = decided.into_inner();
+            let chosen = entry_path(&step.relative).and_then(|path| {
+                let is_directory = step.seen.as_ref().is_some_and(|seen| seen.attributes.is_directory());
+                let chosen = match (verdict, choose) {
+                    (Some(verdict), _) => verdict?,
+                    (None, Some(choose)) => choose(&path, is_directory)?,
+                    (None, None) => true,
+                };
+                Ok(chosen.then_some(path))
+            });
+            match chosen {
+                Ok(None) => {}
+                Ok(Some(path)) => return Some(self.count().map(|()| (path, step.seen))),
+                Err(error) => return Some(Err(error)),
             }
         }
     }
@@ -225,6 +272,12 @@ impl Walk {
     fn end_with(&mut self, error: FsError) {
         self.ended = true;
         self.ahead.push_back(Err(error));
+    }
+}
+
+impl fmt::Debug for Walk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Walk").field("steps", &self.steps).finish_non_exhaustive()
     }
 }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devbox_client::Sandbox;
 use devbox_guest::Body;
+use devbox_types::archive::ArchiveRequest;
 use devbox_types::devbox::Devbox;
 use devbox_types::etag::WriteCondition;
 use devbox_types::file::{ByteRange, Durability, ReadRequest, WriteRequest};
 use devbox_types::operation::Operations;
-use devbox_types::{ActingUser, BoxPath, ErrorCode, ListRequest, Problem, Timestamp};
+use devbox_types::{ActingUser, BoxPath, ErrorCode, ListRequest, Problem, Timestamp, WirePath};
 use futures_util::StreamExt as _;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -169,17 +170,27 @@ impl Guest {
         py: Python<'py>,
         user: &str,
         paths: Vec<PyBackedBytes>,
+        options: &str,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let sandbox = self.act_as(py, user)?;
-        let pack = async move { gather(sandbox.download_files(&paths).await?, 0).await };
+        let request = archive_request(&sandbox, &paths, options)?;
+        let pack = async move { gather(sandbox.pack(request).await?, 0).await };
         let bytes = wait(py, pack, None)?;
         Ok(PyBytes::new(py, &bytes))
     }
 
-    fn pack_to(&self, py: Python<'_>, user: &str, paths: Vec<PyBackedBytes>, to: PathBuf) -> PyResult<u64> {
+    fn pack_to(
+        &self,
+        py: Python<'_>,
+        user: &str,
+        paths: Vec<PyBackedBytes>,
+        options: &str,
+        to: PathBuf,
+    ) -> PyResult<u64> {
         let sandbox = self.act_as(py, user)?;
+        let request = archive_request(&sandbox, &paths, options)?;
         let pack = async move {
-            let body = sandbox.download_files(&paths).await?;
+            let body = sandbox.pack(request).await?;
             save(body, &to, None).await
         };
         wait(py, pack, None)
@@ -216,6 +227,19 @@ impl WriteOptions {
             ..WriteRequest::to(path)
         })
     }
+}
+
+/// What to pack: paths as the caller wrote them, and the other fields of the request as JSON.
+fn archive_request(
+    sandbox: &Sandbox,
+    paths: &[PyBackedBytes],
+    options: &str,
+) -> Result<ArchiveRequest, Failure> {
+    let request: ArchiveRequest = serde_json::from_str(options).map_err(|error| {
+        Problem::new(ErrorCode::InvalidRequest, format!("an argument is malformed: {error}"))
+    })?;
+    let paths = paths.iter().map(|path| Ok(WirePath(sandbox.resolve(path)?)));
+    Ok(ArchiveRequest { paths: paths.collect::<Result<_, Failure>>()?, ..request })
 }
 
 /// Collects content into memory; `length` is how much was announced.

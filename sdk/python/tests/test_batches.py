@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -96,3 +98,17 @@ def test_attack_a_box_that_plants_a_link_writes_nothing_here(
     with pytest.raises(PathEscapes):
         sandbox.fs.download_dir(folder, tmp_path / "target")
     assert list((tmp_path / "target").iterdir()) == []
+
+
+@pytest.mark.parametrize("compression", ["tar", "tar.gz", "tar.zst"])
+def test_tars_come_out_as_pythons_tarfile_reads_them(sandbox: Sandbox, folder: str, compression: str) -> None:
+    fs = sandbox.fs
+    fs.upload_files({f"{folder}/keep.py": "kept", f"{folder}/sub/x.log": "left out", f"{folder}/sub/y": "too"})
+    packed = fs.download_files([folder], format=compression, exclude=["*.log"])  # type: ignore[call-overload]
+    if compression == "tar.zst":
+        packed = subprocess.run(["zstd", "-dc"], input=packed, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        names = {member.name.removeprefix(folder.lstrip("/")): member for member in tar}
+        assert set(names) == {"", "/keep.py", "/sub", "/sub/y"}
+        content = tar.extractfile(names["/keep.py"])
+        assert content is not None and content.read() == b"kept"

@@ -13,7 +13,7 @@ use crate::support::local_guest;
 
 fn request(paths: &[&str]) -> ArchiveRequest {
     let paths = paths.iter().map(|path| BoxPath::parse(path.as_bytes()).expect("a path").into()).collect();
-    ArchiveRequest { paths, format: ArchiveFormat::Zip }
+    ArchiveRequest::of(paths, ArchiveFormat::Zip)
 }
 
 /// The names of a zip, as its directory at the end has them.
@@ -103,4 +103,96 @@ async fn readers_that_go_away_free_their_place() {
         let body = guest.pack(&Grant::whole_box(), request(&["/workspace"])).await.expect("a body");
         drop(body);
     }
+}
+
+/// The names that GNU tar lists.
+fn tar_names(archive: &[u8]) -> Vec<String> {
+    use std::io::Write as _;
+    let mut command = std::process::Command::new("tar");
+    let piped = std::process::Stdio::piped;
+    let mut tar = command.args(["-t"]).stdin(piped()).stdout(piped()).spawn().expect("tar");
+    tar.stdin.take().expect("its input").write_all(archive).expect("it reads");
+    let output = tar.wait_with_output().expect("its end");
+    assert!(output.status.success());
+    let mut names: Vec<_> =
+        String::from_utf8(output.stdout).expect("text").lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn patterns_choose_what_goes_in() {
+    let (folder, guest) = local_guest();
+    let top = folder.path().join("workspace");
+    for (name, content) in [
+        (".gitignore", "*.log\n/build/\n!keep.log\n"),
+        (".git/HEAD", ""),
+        ("build/out", ""),
+        ("src/main.rs", ""),
+        ("src/a.log", ""),
+        ("src/keep.log", ""),
+        ("src/.gitignore", "generated\n"),
+        ("src/generated/x", ""),
+        ("src/build/y", ""),
+    ] {
+        let path = top.join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        std::fs::write(path, content).expect("a file");
+    }
+    let workspace = request(&["/workspace"]);
+    let tar = ArchiveRequest { format: ArchiveFormat::Tar, ..workspace };
+    for (request, expected) in [
+        (
+            ArchiveRequest { gitignore: true, ..tar.clone() },
+            &[
+                ".gitignore",
+                "src/",
+                "src/.gitignore",
+                "src/build/",
+                "src/build/y",
+                "src/keep.log",
+                "src/main.rs",
+            ][..],
+        ),
+        (
+            ArchiveRequest {
+                gitignore: true,
+                exclude: vec![".gitignore".into(), "/src/build".into(), "!a.log".into()],
+                ..tar.clone()
+            },
+            &["src/", "src/a.log", "src/keep.log", "src/main.rs"],
+        ),
+        (
+            ArchiveRequest { include: vec!["*.rs".into(), "build/".into()], ..tar.clone() },
+            &["build/", "build/out", "src/build/", "src/build/y", "src/main.rs"],
+        ),
+    ] {
+        let body = guest.pack(&Grant::whole_box(), request).await.expect("a body");
+        let names = tar_names(&body.collect(1 << 20).await.expect("a tar"));
+        let below: Vec<_> = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("workspace/"))
+            .filter(|name| !name.is_empty())
+            .collect();
+        assert_eq!(below, expected);
+    }
+    let nonsense = ArchiveRequest { include: vec!["/".into()], ..tar };
+    let refused = guest.pack(&Grant::whole_box(), nonsense).await.expect_err("a problem");
+    assert_eq!(refused.code, ErrorCode::InvalidRequest);
+}
+
+#[tokio::test]
+async fn a_tar_tells_hard_links_and_attributes() {
+    let (folder, guest) = local_guest();
+    let top = folder.path().join("workspace");
+    std::fs::write(top.join("a"), vec![7; 100_000]).expect("a file");
+    std::fs::hard_link(top.join("a"), top.join("b")).expect("a link");
+    let flags = rustix::fs::XattrFlags::empty();
+    let attributes = rustix::fs::setxattr(top.join("a"), "user.colour", b"blue", flags).is_ok();
+    let request = ArchiveRequest { format: ArchiveFormat::Tar, ..request(&["/workspace"]) };
+    let body = guest.pack(&Grant::whole_box(), request).await.expect("a body");
+    let tar = body.collect(1 << 20).await.expect("a tar");
+    assert!(tar.len() < 120_000, "the content is in it once: {}", tar.len());
+    let record = b"SCHILY.xattr.user.colour=blue\n";
+    assert_eq!(tar.windows(record.len()).any(|window| window == record), attributes);
 }

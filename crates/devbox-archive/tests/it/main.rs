@@ -1,5 +1,7 @@
 //! Archives that other people's readers understand.
 
+mod tar;
+
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
 use std::process::Command;
@@ -9,7 +11,14 @@ use devbox_types::{Coded as _, ErrorCode, Timestamp};
 use proptest::prelude::*;
 
 fn head(name: &[u8], mode: u32) -> EntryHead<'_> {
-    EntryHead { name, mode, modified: Timestamp::from_parts(1_700_000_001, 5) }
+    EntryHead {
+        name,
+        mode,
+        modified: Timestamp::from_parts(1_700_000_001, 5),
+        uid: 0,
+        gid: 0,
+        attributes: &[],
+    }
 }
 
 fn sample() -> Vec<u8> {

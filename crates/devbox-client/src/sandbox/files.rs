@@ -152,7 +152,11 @@ impl Sandbox {
             .into_iter()
             .map(|path| self.resolve(path).map(WirePath))
             .collect::<Result<Vec<_>, ClientError>>()?;
-        let request = ArchiveRequest { paths, format: ArchiveFormat::Zip };
+        self.pack(ArchiveRequest::of(paths, ArchiveFormat::Zip)).await
+    }
+
+    /// Streams files and directories as an archive of any format, with patterns for what goes in. Paths are absolute.
+    pub async fn pack(&self, request: ArchiveRequest) -> Result<Body, ClientError> {
         Ok(self.guest.pack(&self.grant, request).await?)
     }
 }

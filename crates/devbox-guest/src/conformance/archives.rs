@@ -9,7 +9,7 @@ use super::ground::{Ground, fails_with, noise};
 
 fn zip_of(ground: &Ground, names: &[&str]) -> ArchiveRequest {
     let paths = names.iter().map(|name| ground.path(name).into()).collect();
-    ArchiveRequest { paths, format: ArchiveFormat::Zip }
+    ArchiveRequest::of(paths, ArchiveFormat::Zip)
 }
 
 pub(super) async fn a_tree_is_packed(ground: Ground) {

@@ -124,8 +124,7 @@ async fn names_listings_and_archives_arrive() {
         let operation = Operation::Chmod { path: path(b"\xff/x"), mode: 0o600 };
         client.apply(&grant, vec![operation.clone()]).await.expect("a report");
         assert_eq!(guest.seen().operations.pop(), Some(operation));
-        let packed =
-            |name: &[u8]| ArchiveRequest { paths: vec![path(name).into()], format: Default::default() };
+        let packed = |name: &[u8]| ArchiveRequest::of(vec![path(name).into()], Default::default());
         let archive = client.pack(&grant, packed(b"a")).await.expect("an archive");
         assert_eq!(archive.collect(100).await.expect("content"), "PK...");
         assert_eq!(

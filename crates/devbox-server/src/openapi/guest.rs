@@ -195,7 +195,12 @@ fn apply_operations() {}
     ),
     request_body = ArchiveRequest,
     responses(
-        (status = 200, description = "The archive, as it is made", body = Vec<u8>, content_type = "application/zip"),
+        (status = 200, description = "The archive, as it is made", content(
+            (Vec<u8> = "application/zip"),
+            (Vec<u8> = "application/x-tar"),
+            (Vec<u8> = "application/gzip"),
+            (Vec<u8> = "application/zstd")
+        )),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
 )]

@@ -6,13 +6,16 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 from . import _native, uploads
 from .archive import Archive, LocalPath, extract
 from .errors import NotADirectory, NotFound
 from .paths import BoxPath, User, bytes_to_json, encode, resolve, to_json, user_to_wire
 from .values import whole
+
+#: The formats of archives.
+ArchiveFormat = Literal["zip", "tar", "tar.gz", "tar.zst"]
 
 #: How many changes to names, or files, go into one request where the caller did not ask for one.
 BATCH_SIZE = 10_000
@@ -166,25 +169,73 @@ class FileSystem:
         return len(parts)
 
     @overload
-    def download_files(self, paths: Iterable[BoxPath], *, user: User = None) -> Archive: ...
-    @overload
-    def download_files(self, paths: Iterable[BoxPath], *, to: LocalPath, user: User = None) -> Path: ...
     def download_files(
-        self, paths: Iterable[BoxPath], *, to: LocalPath | None = None, user: User = None
-    ) -> Archive | Path:
-        """Returns files, and directories with all they hold, as one zip; with ``to``, streams it into a local file.
+        self,
+        paths: Iterable[BoxPath],
+        *,
+        format: Literal["zip"] = "zip",
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        user: User = None,
+    ) -> Archive: ...
+    @overload
+    def download_files(
+        self,
+        paths: Iterable[BoxPath],
+        *,
+        format: Literal["tar", "tar.gz", "tar.zst"],
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        user: User = None,
+    ) -> bytes: ...
+    @overload
+    def download_files(
+        self,
+        paths: Iterable[BoxPath],
+        *,
+        to: LocalPath,
+        format: ArchiveFormat = "zip",
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        user: User = None,
+    ) -> Path: ...
+    def download_files(
+        self,
+        paths: Iterable[BoxPath],
+        *,
+        to: LocalPath | None = None,
+        format: ArchiveFormat = "zip",
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        user: User = None,
+    ) -> Archive | bytes | Path:
+        """Returns files, and directories with all they hold, as one archive; with ``to``, streams it into a local file.
 
-        Without ``to`` the zip is in memory: :class:`Archive` is ``bytes`` that can ``save``, ``extract`` and ``read``.
-        Symbolic links are in the zip as links, modes and times are kept. Every path is looked at before the first byte
-        is sent: one that is missing is :class:`NotFound`.
+        Without ``to`` it is in memory: a zip as :class:`Archive`, ``bytes`` that can ``save``, ``extract`` and ``read``;
+        a ``tar``, ``tar.gz`` or ``tar.zst`` as plain ``bytes``. Symbolic links are in it as links, modes and times are
+        kept, in tars hard links and ``user.*`` attributes too. Every path is looked at before the first byte is sent:
+        one that is missing is :class:`NotFound`.
+
+        ``include`` and ``exclude`` are patterns of gitignore(5), seen from each path; ``gitignore=True`` leaves out
+        what the ``.gitignore`` files there and below say, and ``.git`` itself.
         """
         if isinstance(paths, (str, bytes)):
             raise TypeError("download_files takes several paths: put a single one into a list")
         resolved = [self._resolve(path) for path in paths]
+        for patterns in (include, exclude):
+            if isinstance(patterns, str):
+                raise TypeError("include and exclude take several patterns: put a single one into a list")
+        options = {"format": format, "include": list(include), "exclude": list(exclude), "gitignore": gitignore}
+        request = json.dumps({"paths": [], **options})
         if to is None:
-            return Archive(self._guest.pack(user_to_wire(user), resolved))
+            packed = self._guest.pack(user_to_wire(user), resolved, request)
+            return Archive(packed) if format == "zip" else packed
         target = Path(to)
-        self._guest.pack_to(user_to_wire(user), resolved, target)
+        self._guest.pack_to(user_to_wire(user), resolved, request, target)
         return target
 
     def upload_dir(

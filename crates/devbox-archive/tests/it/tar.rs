@@ -1,0 +1,82 @@
+//! Tar archives as other people's tools read them.
+
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::{Command, Stdio};
+
+use devbox_archive::{ArchiveWriter, EntryHead};
+use devbox_types::Timestamp;
+use devbox_types::archive::ArchiveFormat;
+
+const LONG: &[u8] = &[b'x'; 150];
+
+fn head(name: &[u8]) -> EntryHead<'_> {
+    let modified = Timestamp::from_parts(1_700_000_001, 500_000_000);
+    EntryHead { name, mode: 0o640, modified, uid: 0, gid: 0, attributes: &[] }
+}
+
+/// A tree with all that is hard to tell.
+fn archive(format: ArchiveFormat) -> Vec<u8> {
+    let mut archive = ArchiveWriter::new(format, Vec::new()).expect("an archive");
+    archive.add_directory(&EntryHead { mode: 0o750, ..head(b"d") }).expect("a directory");
+    archive.add_file(&head(b"d/plain"), 7, &b"content"[..]).expect("a file");
+    archive.add_file(&head(b"d/\xff\xfe"), 0, &b""[..]).expect("a file");
+    let long = [b"d/", LONG, b"\xff"].concat();
+    archive.add_file(&head(&long), 1000, &[b'y'; 1000][..]).expect("a file");
+    archive.add_symlink(&head(b"d/link"), &[b"to/", LONG].concat()).expect("a link");
+    if let ArchiveWriter::Tar(tar) = &mut archive {
+        tar.add_hard_link(&head(b"d/same"), b"d/plain").expect("a hard link");
+    }
+    archive.finish().expect("an archive")
+}
+
+fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a program");
+    child.stdin.take().expect("its input").write_all(input).expect("it reads");
+    let output = child.wait_with_output().expect("its end");
+    assert!(output.status.success(), "{command:?}");
+    output.stdout
+}
+
+#[test]
+fn gnu_tar_unpacks_every_format_as_it_was() {
+    for (format, option) in [
+        (ArchiveFormat::Tar, None),
+        (ArchiveFormat::TarGz, Some("-z")),
+        (ArchiveFormat::TarZst, Some("--zstd")),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        run(Command::new("tar").arg("-xp").args(option).arg("-C").arg(folder.path()), &archive(format));
+        let at = |name: &[u8]| folder.path().join(std::ffi::OsStr::from_bytes(name));
+        assert_eq!(std::fs::read(at(b"d/plain")).expect("a file"), b"content");
+        let plain = std::fs::metadata(at(b"d/plain")).expect("a file");
+        assert_eq!((plain.mode() & 0o7777, plain.nlink()), (0o640, 2));
+        assert_eq!((plain.mtime(), plain.mtime_nsec()), (1_700_000_001, 500_000_000));
+        assert_eq!(std::fs::metadata(at(b"d")).expect("a directory").mode() & 0o7777, 0o750);
+        assert!(at(b"d/\xff\xfe").exists());
+        assert_eq!(std::fs::read(at(&[b"d/", LONG, b"\xff"].concat())).expect("a file"), [b'y'; 1000]);
+        let target = std::fs::read_link(at(b"d/link")).expect("a link");
+        assert_eq!(target.as_os_str().as_bytes(), [b"to/", LONG].concat());
+    }
+}
+
+#[test]
+fn pythons_tarfile_lists_the_same() {
+    const SCRIPT: &str = "
+import io, os, sys, tarfile
+for member in tarfile.open(fileobj=io.BytesIO(sys.stdin.buffer.read())):
+    print(ascii(os.fsencode(member.name)), member.type.decode(), oct(member.mode), member.size, member.mtime, len(member.linkname))
+";
+    let listed = run(Command::new("python3").args(["-c", SCRIPT]), &archive(ArchiveFormat::TarGz));
+    let x = "x".repeat(150);
+    let expected = format!(
+        "b'd' 5 0o750 0 1700000001.5 0\n\
+         b'd/plain' 0 0o640 7 1700000001.5 0\n\
+         b'd/\\xff\\xfe' 0 0o640 0 1700000001.5 0\n\
+         b'd/{x}\\xff' 0 0o640 1000 1700000001.5 0\n\
+         b'd/link' 2 0o640 0 1700000001.5 153\n\
+         b'd/same' 1 0o640 0 1700000001.5 7\n"
+    );
+    assert_eq!(String::from_utf8_lossy(&listed), expected);
+}
