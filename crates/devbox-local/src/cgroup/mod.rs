@@ -23,7 +23,8 @@ use rustix::process::Pid;
 
 use crate::error::{Step, StepError};
 
-/// What the agent of a box may use, beside what its programs may: page cache of the files it moves is counted here too.
+/// What the agent of a box has beyond what its programs may use: they cannot take it from it. Where the programs have no
+/// limit, the agent has this one.
 const AGENT_MEMORY: u64 = 256 << 20;
 /// Threads of the agent.
 const AGENT_PIDS: u32 = 256;
@@ -31,6 +32,29 @@ const AGENT_PIDS: u32 = 256;
 const DEFAULT_PIDS: u32 = 4096;
 /// The period that processor time is shared out in.
 const CPU_PERIOD_MICROSECONDS: u64 = 100_000;
+
+/// The limits of memory of a box: of the whole, of its agent, of its programs.
+///
+/// Page cache counts as the memory of whoever reads or writes a file first, and most of it is the agent's. With a limit of
+/// its own of [`AGENT_MEMORY`] it read a file of 512 MiB from the disk that it had just written, and waited for the disk
+/// as it wrote. So it may use what its programs leave free; together they are bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MemoryLimits {
+    whole: Option<u64>,
+    agent: Option<u64>,
+    payload: Option<u64>,
+}
+
+impl MemoryLimits {
+    fn of(resources: &Resources) -> Self {
+        match resources.memory_bytes {
+            None => Self { whole: None, agent: Some(AGENT_MEMORY), payload: None },
+            Some(bytes) => {
+                Self { whole: Some(bytes.saturating_add(AGENT_MEMORY)), agent: None, payload: Some(bytes) }
+            }
+        }
+    }
+}
 
 /// How long a cgroup whose processes were killed is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);

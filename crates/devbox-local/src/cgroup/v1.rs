@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use devbox_types::devbox::Resources;
 
-use super::{AGENT_MEMORY, AGENT_PIDS, BoxCgroups, CPU_PERIOD_MICROSECONDS, DEFAULT_PIDS, open_procs, set};
+use super::{AGENT_PIDS, BoxCgroups, CPU_PERIOD_MICROSECONDS, DEFAULT_PIDS, MemoryLimits, open_procs, set};
 use crate::error::{Step, StepError};
 
 /// The hierarchies that we use, by controller.
@@ -50,17 +50,20 @@ impl Hierarchies {
         }
         for (controller, mount) in &self.controllers {
             let folder = mount.join("devbox").join(instance).join(id);
-            limit(controller, &folder.join("agent"), &folder.join("payload"), resources)?;
+            limit(controller, &folder, resources)?;
         }
         Ok(made)
     }
 }
 
-fn limit(controller: &str, agent: &Path, payload: &Path, resources: &Resources) -> Result<(), StepError> {
+fn limit(controller: &str, folder: &Path, resources: &Resources) -> Result<(), StepError> {
+    let (agent, payload) = (&folder.join("agent"), &folder.join("payload"));
     match controller {
         "memory" => {
-            limit_memory(agent, AGENT_MEMORY)?;
-            resources.memory_bytes.map_or(Ok(()), |bytes| limit_memory(payload, bytes))
+            let limits = MemoryLimits::of(resources);
+            limit_memory(folder, limits.whole)?;
+            limit_memory(agent, limits.agent)?;
+            limit_memory(payload, limits.payload)
         }
         "pids" => {
             set(agent, "pids.max", AGENT_PIDS)?;
@@ -75,7 +78,8 @@ fn limit(controller: &str, agent: &Path, payload: &Path, resources: &Resources) 
 }
 
 /// Limits memory, and memory with swap to the same, where the kernel counts swap.
-fn limit_memory(folder: &Path, bytes: u64) -> Result<(), StepError> {
+fn limit_memory(folder: &Path, bytes: Option<u64>) -> Result<(), StepError> {
+    let Some(bytes) = bytes else { return Ok(()) };
     set(folder, "memory.limit_in_bytes", bytes)?;
     let with_swap = "memory.memsw.limit_in_bytes";
     if folder.join(with_swap).exists() { set(folder, with_swap, bytes) } else { Ok(()) }

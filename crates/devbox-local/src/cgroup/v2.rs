@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use devbox_types::devbox::Resources;
 use rustix::fs::{Mode, OFlags};
 
-use super::{AGENT_MEMORY, AGENT_PIDS, BoxCgroups, CPU_PERIOD_MICROSECONDS, DEFAULT_PIDS, open_procs, set};
+use super::{AGENT_PIDS, BoxCgroups, CPU_PERIOD_MICROSECONDS, DEFAULT_PIDS, MemoryLimits, open_procs, set};
 use crate::error::{Step, StepError};
 
 /// The controllers that are handed down to boxes.
@@ -42,14 +42,14 @@ impl Hierarchy {
         let folder = self.folder(instance).join(id);
         let (agent, payload) = (folder.join("agent"), folder.join("payload"));
         fs::create_dir_all(&folder).step("make a cgroup")?;
-        let above = [self.root.clone(), self.root.join("devbox"), self.folder(instance), folder];
+        let above = [self.root.clone(), self.root.join("devbox"), self.folder(instance), folder.clone()];
         for parent in above {
             hand_down(&parent)?;
         }
         fs::create_dir_all(&agent).step("make a cgroup")?;
         fs::create_dir_all(&payload).step("make a cgroup")?;
         if self.limit() {
-            limit(&agent, &payload, resources)?;
+            limit(&folder, resources)?;
         }
         Ok(BoxCgroups {
             agent_procs: Vec::new(),
@@ -71,13 +71,14 @@ fn hand_down(folder: &Path) -> Result<(), StepError> {
     Ok(())
 }
 
-fn limit(agent: &Path, payload: &Path, resources: &Resources) -> Result<(), StepError> {
-    limit_memory(agent, AGENT_MEMORY)?;
+fn limit(folder: &Path, resources: &Resources) -> Result<(), StepError> {
+    let (agent, payload) = (&folder.join("agent"), &folder.join("payload"));
+    let limits = MemoryLimits::of(resources);
+    limit_memory(folder, limits.whole)?;
+    limit_memory(agent, limits.agent)?;
+    limit_memory(payload, limits.payload)?;
     set(agent, "pids.max", AGENT_PIDS)?;
     set(payload, "pids.max", resources.pids.unwrap_or(DEFAULT_PIDS))?;
-    if let Some(bytes) = resources.memory_bytes {
-        limit_memory(payload, bytes)?;
-    }
     if let Some(millis) = resources.cpu_millis {
         let quota = u64::from(millis) * CPU_PERIOD_MICROSECONDS / 1000;
         set(payload, "cpu.max", format!("{quota} {CPU_PERIOD_MICROSECONDS}"))?;
@@ -85,7 +86,8 @@ fn limit(agent: &Path, payload: &Path, resources: &Resources) -> Result<(), Step
     Ok(())
 }
 
-fn limit_memory(folder: &Path, bytes: u64) -> Result<(), StepError> {
+fn limit_memory(folder: &Path, bytes: Option<u64>) -> Result<(), StepError> {
+    let Some(bytes) = bytes else { return Ok(()) };
     set(folder, "memory.max", bytes)?;
     if folder.join("memory.swap.max").exists() { set(folder, "memory.swap.max", 0) } else { Ok(()) }
 }
