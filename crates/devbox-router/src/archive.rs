@@ -12,7 +12,7 @@ use crate::json;
 
 pub(crate) async fn pack(mut call: Call, content: Content) -> Result<Response, Failure> {
     call.finish_query()?;
-    let request: ArchiveRequest = json::body(&call, content).await?;
+    let request: ArchiveRequest = json::body(content).await?;
     let media_type = HeaderValue::from_static(request.format.media_type());
     let body = call.guest.pack(&call.grant, request).await?;
     let mut response = Response::new(Body::new(body));

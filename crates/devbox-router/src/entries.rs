@@ -38,7 +38,7 @@ pub(crate) async fn look(mut call: Call) -> Result<Response, Failure> {
 
 pub(crate) async fn apply(mut call: Call, content: Content) -> Result<Response, Failure> {
     call.finish_query()?;
-    let body: Operations = json::body(&call, content).await?;
+    let body: Operations = json::body(content).await?;
     if body.operations.len() > Operations::MAX {
         let detail = format!("a request has at most {} operations", Operations::MAX);
         return Err(Failure(Problem::new(ErrorCode::TooLarge, detail)));

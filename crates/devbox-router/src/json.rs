@@ -7,16 +7,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::call::{Call, invalid};
+use crate::call::invalid;
 use crate::content::Content;
 use crate::failure::Failure;
 
-/// Reads the body of a call as one JSON value.
-pub(crate) async fn body<T: DeserializeOwned>(call: &Call, Content(body): Content) -> Result<T, Problem> {
-    if !is_type(&call.headers, wire::JSON) {
-        let problem = invalid("the request body has to be JSON");
-        return Err(problem.with_hint("send `content-type: application/json`"));
-    }
+/// Reads the body of a call as one JSON value, whatever its media type says: `curl -d` calls it a form.
+pub(crate) async fn body<T: DeserializeOwned>(Content(body): Content) -> Result<T, Problem> {
     let limit = u64::try_from(wire::MAX_JSON_BYTES).unwrap_or(u64::MAX);
     if body.length().is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit_bytes: limit }.into());
@@ -25,10 +21,10 @@ pub(crate) async fn body<T: DeserializeOwned>(call: &Call, Content(body): Conten
     serde_json::from_slice(&bytes).map_err(|error| invalid(format!("the JSON body: {error}")))
 }
 
-/// Whether the content has this media type, whatever its parameters; content without a type may be anything.
+/// Whether the content is said to have this media type, whatever its parameters.
 pub(crate) fn is_type(headers: &HeaderMap, expected: &str) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
-    let found = value.to_str().ok().and_then(|value| value.split(';').next());
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let found = value.and_then(|value| value.split(';').next());
     found.is_some_and(|found| found.trim().eq_ignore_ascii_case(expected))
 }
 

@@ -37,7 +37,7 @@ pub(crate) async fn signal(
     call.finish_query()?;
     let Path(id) = id.map_err(|error| invalid(error.body_text()))?;
     let id: ProcessId = id.parse().map_err(|error: devbox_types::id::IdError| invalid(error.to_string()))?;
-    let request: SignalRequest = json::body(&call, content).await?;
+    let request: SignalRequest = json::body(content).await?;
     if !(1..=64).contains(&request.signal) {
         return Err(Failure(invalid("a signal is a number from 1 to 64")));
     }
@@ -48,10 +48,10 @@ pub(crate) async fn signal(
 /// Both forms of running a program: JSON in and lines out, or frames both ways.
 pub(crate) async fn run(mut call: Call, content: Content) -> Result<Response, Failure> {
     call.finish_query()?;
-    if call.headers.contains_key(header::CONTENT_TYPE) && json::is_type(&call.headers, wire::FRAMES) {
+    if json::is_type(&call.headers, wire::FRAMES) {
         return run_framed(call, content.0).await;
     }
-    let request = json::body(&call, content).await?;
+    let request = json::body(content).await?;
     run_lined(call, request).await
 }
 
