@@ -7,11 +7,13 @@
 //! |---|---|
 //! | [`account`] | the user that the server becomes |
 //! | [`data_dir`] | the directory that it works in |
+//! | [`descriptors`] | how many files it may have open |
 //! | [`privilege`] | giving up root |
 //! | [`error`] | why it could not start |
 
 mod account;
 mod data_dir;
+mod descriptors;
 mod error;
 mod log;
 mod privilege;
@@ -74,6 +76,7 @@ fn serve(settings: ServeSettings) -> Result<ExitCode, ServeError> {
         .with_pool(settings.pool);
     let spawner = Spawner::launch(&local)?;
     privilege::give_up(&account)?;
+    descriptors::allow_all()?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ServeError::Step { step: "start threads".to_owned(), source })?;
