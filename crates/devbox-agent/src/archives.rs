@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use devbox_fs::{FsError, View};
 use devbox_guest::{Archives, Body, BodyError};
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::ReadRequest;
+use devbox_types::operation::Report;
 use devbox_types::{BoxPath, Entry, EntryKind, ErrorCode, Grant, ListRequest, Problem};
 use futures_util::stream;
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use crate::deadline::Deadline;
 use crate::guest::LocalGuest;
 use crate::pack::{Packer, PieceWriter, WAITING_PIECES};
 use crate::selection::Selection;
+use crate::unpack::unpack;
 use crate::work::elsewhere;
 
 #[async_trait]
@@ -55,6 +57,13 @@ impl Archives for LocalGuest {
             receiver.recv().await.map(|piece| (piece, receiver))
         });
         Ok(Body::from_stream(pieces, None))
+    }
+
+    async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
+        let deadline = Deadline::of(grant);
+        let turn = deadline.bound(std::sync::Arc::clone(&self.unpacking).acquire_owned()).await?;
+        let turn = turn.map_err(|_| Problem::new(ErrorCode::Internal, "nothing is unpacked any more"))?;
+        unpack(self.root.clone(), grant, request, body, turn, self.publishing.later()).await
     }
 }
 

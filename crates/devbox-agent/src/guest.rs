@@ -15,6 +15,7 @@ use devbox_types::{ActingUser, BoxPath, Problem};
 use rustix::fs::{CWD, Mode, OFlags};
 use tokio::sync::Semaphore;
 
+use crate::unpack::MAX_UNPACKING;
 use crate::work::{MAX_PACKING, Publishing};
 
 /// How a guest is made.
@@ -53,6 +54,7 @@ pub struct LocalGuest {
     /// The directory that working directories start from, where that is not `/`.
     pub(crate) directory_root: Option<Arc<OwnedFd>>,
     pub(crate) packing: Arc<Semaphore>,
+    pub(crate) unpacking: Arc<Semaphore>,
     pub(crate) publishing: Publishing,
 }
 
@@ -70,6 +72,7 @@ impl LocalGuest {
             env,
             directory_root: directory_root(&path)?,
             packing: Arc::new(Semaphore::new(MAX_PACKING)),
+            unpacking: Arc::new(Semaphore::new(MAX_UNPACKING)),
             publishing: Publishing::default(),
         })
     }

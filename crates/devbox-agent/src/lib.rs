@@ -26,6 +26,7 @@ mod processes;
 mod selection;
 pub mod serve;
 pub mod start;
+mod unpack;
 mod upload;
 mod work;
 pub mod workdir;

@@ -4,10 +4,10 @@
 //! than a 4 KiB write. Small is what touches a bounded number of names and at most [`SMALL`] bytes, all in memory, and asks
 //! for no safety against power loss, which waits for a disk. Nor may it wait for large work: while a batch is published,
 //! which holds the locks of its names ([`Publishing`]), small writes go elsewhere too. All else goes to the runtime's blocking threads, in pieces:
-//! between two pieces no thread is held, so a slow peer holds none. Only a zip archive, whose writer cannot pause, holds one
-//! to its end, and those are counted ([`MAX_PACKING`]).
+//! between two pieces no thread is held, so a slow peer holds none. Only an archive, whose writer or reader cannot pause,
+//! holds one to its end, and those are counted ([`MAX_PACKING`], `MAX_UNPACKING`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use devbox_fs::FsError;
 use devbox_types::file::Durability;
@@ -58,6 +58,11 @@ pub(crate) struct Publishing(Arc<()>);
 impl Publishing {
     pub(crate) fn begin(&self) -> Arc<()> {
         Arc::clone(&self.0)
+    }
+
+    /// The same for a thread that may publish later: upgraded, it is what [`Self::begin`] gives.
+    pub(crate) fn later(&self) -> Weak<()> {
+        Arc::downgrade(&self.0)
     }
 
     pub(crate) fn is_under_way(&self) -> bool {

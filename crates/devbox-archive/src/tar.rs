@@ -32,6 +32,7 @@ pub(crate) mod field {
     pub(crate) const TYPE: usize = 156;
     pub(crate) const LINK: Range<usize> = 157..257;
     pub(crate) const MAGIC: Range<usize> = 257..265;
+    pub(crate) const PREFIX: Range<usize> = 345..500;
 }
 
 /// A tar archive on its way to `W`, with Unix modes, owners, times to the nanosecond, symlinks, hard links and extended

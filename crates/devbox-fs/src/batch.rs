@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use crate::attributes::Attributes;
 use crate::directory_table::Spot;
 use crate::error::{At as _, FsError};
+use crate::extract::Extraction;
 use crate::publish::{exchange, sync_directory};
 use crate::stage::{self, Draft};
 use crate::transaction::Transaction;
@@ -25,30 +26,34 @@ use crate::view::{Place, View};
 /// Dropping it before that leaves everything as it was; so does the death of the process, once the root is opened again.
 #[derive(Debug)]
 pub struct Batch {
-    view: View,
+    pub(crate) view: View,
     /// Taken by publishing.
-    transaction: Option<Transaction>,
-    current: Option<(Draft, Place, Target)>,
-    ready: Vec<Ready>,
-    taken: HashSet<(usize, Vec<u8>)>,
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) current: Option<(Draft, Place, Target)>,
+    pub(crate) ready: Vec<Ready>,
+    pub(crate) taken: HashSet<(usize, Vec<u8>)>,
     bytes: u64,
     power: bool,
+    /// The most entries that it may have.
+    pub(crate) most: u64,
+    /// What it has beside files, if it is of an archive.
+    pub(crate) extraction: Option<Extraction>,
 }
 
 /// Where a file goes.
 #[derive(Debug)]
-struct Target {
-    spot: Spot,
-    staged: Vec<u8>,
+pub(crate) struct Target {
+    pub(crate) spot: Spot,
+    pub(crate) staged: Vec<u8>,
     seen: Option<Attributes>,
 }
 
 /// A file that is whole under a reserved name.
 #[derive(Debug)]
-struct Ready {
-    target: Target,
-    request: WriteRequest,
-    inode: u64,
+pub(crate) struct Ready {
+    pub(crate) target: Target,
+    pub(crate) request: WriteRequest,
+    pub(crate) inode: u64,
 }
 
 impl View {
@@ -68,6 +73,8 @@ impl View {
             taken: HashSet::new(),
             bytes: 0,
             power: false,
+            most: u64::try_from(Operations::MAX).unwrap_or(u64::MAX).min(self.limits.entries),
+            extraction: None,
         })
     }
 }
@@ -82,36 +89,36 @@ impl Batch {
         if self.current.is_some() {
             return Err(FsError::Invalid { reason: "the file before this one is not finished" });
         }
-        let most = u64::try_from(Operations::MAX).unwrap_or(u64::MAX).min(self.view.limits.entries);
         let count = u64::try_from(self.ready.len()).unwrap_or(u64::MAX).saturating_add(1);
-        if count > most {
-            return Err(FsError::TooManyEntries { limit: most });
+        if count > self.most {
+            return Err(FsError::TooManyEntries { limit: self.most });
         }
-        self.view.limits.check_time()?;
+        self.count()?;
         let view = self.view.clone();
         let _acting = view.act()?;
-        let path = request.path.clone();
-        let stage::Target { place, seen, made } = view.target(&request)?;
+        let (place, target) = self.claim(&request)?;
+        let limit = view.limits.bytes.saturating_sub(self.bytes);
+        self.power |= request.durability == Durability::Power;
+        let draft = Draft::create(&place.directory, target.staged.clone(), request, limit)?;
+        self.current = Some((draft, place, target));
+        Ok(())
+    }
+
+    /// Finds where an entry goes, makes missing parents if asked to, and takes the name for it.
+    pub(crate) fn claim(&mut self, request: &WriteRequest) -> Result<(Place, Target), FsError> {
+        let path = &request.path;
+        let stage::Target { place, seen, made } = self.view.target(request)?;
+        self.remember(made, path)?;
         let transaction =
             self.transaction.as_mut().ok_or(FsError::Invalid { reason: "the batch has ended" })?;
-        for directory in made {
-            let number = transaction.directory(&directory.parent).at("remember", &path)?;
-            let at = Spot { directory: number, name: directory.name };
-            let undo = Undo::Remove { at, inode: directory.id.inode, tree: false };
-            transaction.plan(undo).at("remember", &path)?;
-        }
-        let number = transaction.directory(&place.directory).at("remember", &path)?;
-        transaction.flush().at("remember", &path)?;
+        let number = transaction.directory(&place.directory).at("remember", path)?;
+        transaction.flush().at("remember", path)?;
         if !self.taken.insert((number, place.name.clone())) {
             return Err(FsError::Invalid { reason: "two files of the batch have the same path" });
         }
         let staged = transaction.reserve(number);
-        let limit = view.limits.bytes.saturating_sub(self.bytes);
-        self.power |= request.durability == Durability::Power;
-        let draft = Draft::create(&place.directory, staged.clone(), request, limit)?;
         let spot = Spot { directory: number, name: place.name.clone() };
-        self.current = Some((draft, place, Target { spot, staged, seen }));
-        Ok(())
+        Ok((place, Target { spot, staged, seen }))
     }
 
     /// Appends bytes to the current file.
@@ -130,12 +137,14 @@ impl Batch {
     pub fn finish(&mut self) -> Result<(), FsError> {
         let (mut draft, place, target) =
             self.current.take().ok_or(FsError::Invalid { reason: "no file was begun" })?;
-        let _acting = self.view.act()?;
+        let view = self.view.clone();
+        let _acting = view.act()?;
         draft.complete()?;
-        draft.dress(&self.view, &place, target.seen.as_ref())?;
+        draft.dress(&view, &place, target.seen.as_ref())?;
         let inode = Attributes::of(draft.file.as_fd()).at("look at", &draft.request.path)?.id().inode;
         self.bytes = self.bytes.saturating_add(draft.written);
         self.ready.push(Ready { target, request: draft.request, inode });
+        self.remember_file();
         Ok(())
     }
 
@@ -183,6 +192,7 @@ impl Batch {
         for ready in &self.ready {
             ready.publish(&mut transaction)?;
         }
+        self.dress_directories(&mut transaction)?;
         if self.power {
             for number in transaction.directory_numbers() {
                 let directory = transaction.open(number).at("sync", &here)?;
@@ -193,7 +203,7 @@ impl Batch {
         let replaced = self.ready.iter().filter(|ready| ready.target.seen.is_some());
         transaction.settle(replaced.map(|ready| ready.target.staged_spot()).collect());
         transaction.commit(self.power).at("write the journal of", &here)?;
-        let entries = u64::try_from(self.ready.len()).unwrap_or(u64::MAX);
+        let entries = self.entries();
         Ok(Report { entries, bytes: self.bytes, atomic: entries == 1 })
     }
 

@@ -9,7 +9,7 @@
 //! | the kernel checks the acting user | `acting`, `accounts`, `account_cache` |
 //! | looking and reading | `attributes`, `read`, `list`, `walk` |
 //! | one file is written aside and published | `stage`, `condition`, `publish`, `locks`, `xattrs` |
-//! | many changes, all or none | `batch`, `apply`, `moving`, `copy`, `metadata`, `transaction`, `undo` |
+//! | many changes, all or none | `batch`, `extract`, `apply`, `moving`, `copy`, `metadata`, `transaction`, `undo` |
 //! | what a kill leaves is repaired | `state`, `journal`, `directory_table` |
 //! | trees | `tree`, `removable`, `directories`, `content` |
 
@@ -26,6 +26,7 @@ mod copy;
 mod directories;
 mod directory_table;
 mod error;
+mod extract;
 mod journal;
 mod list;
 mod locks;
@@ -50,6 +51,7 @@ pub use accounts::Account;
 pub use batch::Batch;
 pub use confine::Confinement;
 pub use error::FsError;
+pub use extract::Spool;
 pub use read::Reader;
 pub use root::{BoxRoot, RootOptions};
 pub use stage::Staged;

@@ -120,6 +120,11 @@ impl View {
         self.identity.act().at("act as the user at", &BoxPath::root())
     }
 
+    /// The same, below a directory of its own.
+    pub(crate) fn below(self, base: OwnedFd) -> Self {
+        Self { base: Some(Arc::new(base)), ..self }
+    }
+
     /// The directory that paths start from.
     pub(crate) fn anchor(&self) -> Anchor<'_> {
         match &self.base {

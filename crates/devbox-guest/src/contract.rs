@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use devbox_types::agent::AgentGreeting;
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest};
@@ -95,6 +95,14 @@ pub trait Files: Send + Sync {
 pub trait Archives: Send + Sync {
     /// Streams the chosen paths out. Every path is checked before the first byte: a missing one is `not_found`.
     async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem>;
+
+    /// Unpacks an archive into a directory: all of it, or nothing.
+    ///
+    /// Files and links replace what has their name; directories that are there stay as they are. Owners are the acting user's;
+    /// set-user-ID, set-group-ID and sticky bits are left out. Nothing is written outside `request.directory`, whatever
+    /// names, links and races are used: an archive that asks for it is refused. `grant.max_bytes` counts what is unpacked.
+    /// Dropping the future before the end of `body` leaves nothing; after that, the work is finished.
+    async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem>;
 }
 
 /// The processes of a box.

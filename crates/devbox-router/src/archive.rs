@@ -2,10 +2,10 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use devbox_types::archive::ArchiveRequest;
-use http::{HeaderValue, header};
+use devbox_types::archive::{ArchiveFormat, ArchiveRequest, UnpackRequest};
+use http::{HeaderValue, StatusCode, header};
 
-use crate::call::Call;
+use crate::call::{Call, invalid};
 use crate::content::Content;
 use crate::failure::Failure;
 use crate::json;
@@ -18,4 +18,23 @@ pub(crate) async fn pack(mut call: Call, content: Content) -> Result<Response, F
     let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     Ok(response)
+}
+
+pub(crate) async fn unpack(mut call: Call, Content(body): Content) -> Result<Response, Failure> {
+    let directory = call.path_below("/archive")?;
+    let format = match call.query.take_parsed::<ArchiveFormat>("format")? {
+        Some(format) => format,
+        None => format_of(call.header(&header::CONTENT_TYPE)?.unwrap_or(""))?,
+    };
+    let strip = call.query.take_parsed("strip")?.unwrap_or(0);
+    let make_parents = call.query.take_flag("parents")?;
+    call.finish_query()?;
+    let request = UnpackRequest { directory, format, strip, make_parents };
+    json::answer(StatusCode::OK, &call.guest.unpack(&call.grant, request, body).await?)
+}
+
+fn format_of(media_type: &str) -> Result<ArchiveFormat, Failure> {
+    let is_named = |format: &ArchiveFormat| media_type.eq_ignore_ascii_case(format.media_type());
+    let known = ArchiveFormat::ALL.into_iter().find(is_named);
+    Ok(known.ok_or_else(|| invalid("say which format the archive has: `?format=tar.gz`, for one"))?)
 }

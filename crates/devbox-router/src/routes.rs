@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use devbox_guest::Guest;
 use devbox_types::{ErrorCode, Problem};
@@ -26,6 +26,8 @@ pub fn guest_routes(grants: GrantSource) -> Router {
         .route("/entries/", get(entries::look))
         .route("/entries/{*path}", get(entries::look))
         .route("/archive", post(archive::pack))
+        .route("/archive/", put(archive::unpack))
+        .route("/archive/{*path}", put(archive::unpack))
         .route("/processes", get(processes::list).post(processes::run))
         .route("/processes/{id}/signal", post(processes::signal));
     with_fallbacks(router).with_state(grants)

@@ -54,6 +54,7 @@ pub fn openapi() -> String {
         guest::look_at_entry,
         guest::apply_operations,
         guest::pack_archive,
+        guest::unpack_archive,
         guest::run_process,
         guest::list_processes,
         guest::signal_process,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::path::WirePath;
+use crate::path::{BoxPath, WirePath};
 
 /// The formats that archives have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -100,6 +100,27 @@ impl ArchiveRequest {
     #[must_use]
     pub fn of(paths: Vec<WirePath>, format: ArchiveFormat) -> Self {
         Self { paths, format, ..Self::default() }
+    }
+}
+
+/// What is to become of an archive that is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnpackRequest {
+    /// The directory that its names start from. Nothing leads out of it.
+    pub directory: BoxPath,
+    /// In which format it is.
+    pub format: ArchiveFormat,
+    /// How many leading segments its names lose; what has no more is left out.
+    pub strip: u32,
+    /// Makes the directory if it is missing.
+    pub make_parents: bool,
+}
+
+impl UnpackRequest {
+    /// All of an archive, into a directory that is there.
+    #[must_use]
+    pub fn into(directory: BoxPath, format: ArchiveFormat) -> Self {
+        Self { directory, format, strip: 0, make_parents: false }
     }
 }
 

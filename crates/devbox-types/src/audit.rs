@@ -40,6 +40,7 @@ audited_operations! {
     FileApply = "file.apply", "Names or metadata were changed.";
     FileWriteMany = "file.write_many", "A batch of files was written.";
     FilePack = "file.pack", "Files were streamed out as an archive.";
+    FileUnpack = "file.unpack", "An archive was unpacked.";
     ProcessRun = "process.run", "A program was run.";
     ProcessList = "process.list", "The running processes were listed.";
     ProcessSignal = "process.signal", "A process was sent a signal.";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devbox_client::Sandbox;
 use devbox_guest::Body;
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveRequest, NoSuchFormat, UnpackRequest};
 use devbox_types::devbox::Devbox;
 use devbox_types::etag::WriteCondition;
 use devbox_types::file::{ByteRange, Durability, ReadRequest, WriteRequest};
@@ -194,6 +194,29 @@ impl Guest {
             save(body, &to, None).await
         };
         wait(py, pack, None)
+    }
+
+    /// `options`: the format, how many segments names lose, and whether the directory is made.
+    fn unpack(
+        &self,
+        py: Python<'_>,
+        directory: &[u8],
+        user: &str,
+        source: Source,
+        options: (String, u32, bool),
+    ) -> PyResult<(u64, u64)> {
+        let sandbox = self.act_as(py, user)?;
+        let (format, strip, make_parents) = options;
+        let format = format
+            .parse()
+            .map_err(|error: NoSuchFormat| Problem::new(ErrorCode::InvalidRequest, error.to_string()))
+            .map_err(Failure::from)?;
+        let directory = BoxPath::parse(directory).map_err(Failure::from)?;
+        let request = UnpackRequest { directory, format, strip, make_parents };
+        let content = py.detach(|| source.open(false))?;
+        let unpack = async move { Ok(sandbox.unpack(request, content.body).await?) };
+        let report = wait(py, unpack, content.feeder)?;
+        Ok((report.entries, report.bytes))
     }
 
     fn spawn(&self, py: Python<'_>, user: &str, spec: Spec) -> PyResult<Process> {

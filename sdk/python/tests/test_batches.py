@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -112,3 +113,23 @@ def test_tars_come_out_as_pythons_tarfile_reads_them(sandbox: Sandbox, folder: s
         assert set(names) == {"", "/keep.py", "/sub", "/sub/y"}
         content = tar.extractfile(names["/keep.py"])
         assert content is not None and content.read() == b"kept"
+
+
+@pytest.mark.parametrize("name", ["t.zip", "t.tar", "t.tar.gz"])
+def test_an_archive_is_unpacked_whole(sandbox: Sandbox, folder: str, tmp_path: Path, name: str) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("content")
+    kind = {"t.zip": "zip", "t.tar": "tar", "t.tar.gz": "gztar"}[name]
+    packed = Path(shutil.make_archive(str(tmp_path / "t"), kind, tmp_path, "tree"))
+    assert sandbox.fs.upload_archive(packed, f"{folder}/new", strip=1) >= 1
+    assert sandbox.fs.read_file(f"{folder}/new/file") == "content"
+
+
+def test_an_archive_that_leads_out_is_refused(sandbox: Sandbox, folder: str) -> None:
+    hostile = io.BytesIO()
+    with tarfile.open(fileobj=hostile, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("fine"))
+        tar.addfile(tarfile.TarInfo("../outside"))
+    with pytest.raises(PathEscapes):
+        sandbox.fs.upload_archive(hostile.getvalue(), f"{folder}/d", format="tar")
+    assert not sandbox.fs.exists(f"{folder}/d") and not sandbox.fs.exists(f"{folder}/outside")

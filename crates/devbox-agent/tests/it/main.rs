@@ -5,3 +5,4 @@ mod conformance;
 mod pack;
 mod pid_one;
 mod support;
+mod unpack;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
 use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, UploadPart};
 use devbox_types::agent::{AgentGreeting, PROTOCOL, Promise, ProtocolRange};
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{
@@ -198,6 +198,10 @@ impl Files for MemoryGuest {
 impl Archives for MemoryGuest {
     async fn pack(&self, _: &Grant, _: ArchiveRequest) -> Result<Body, Problem> {
         Err(unsupported("pack archives"))
+    }
+
+    async fn unpack(&self, _: &Grant, _: UnpackRequest, _: Body) -> Result<Report, Problem> {
+        Err(unsupported("unpack archives"))
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
 use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes};
 use devbox_types::agent::AgentGreeting;
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
@@ -69,6 +69,10 @@ impl Files for Lease {
 impl Archives for Lease {
     async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem> {
         self.guest()?.pack(grant, request).await
+    }
+
+    async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
+        self.guest()?.unpack(grant, request, body).await
     }
 }
 

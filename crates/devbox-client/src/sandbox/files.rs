@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use devbox_guest::contract::{EntryStream, UploadParts};
 use devbox_guest::{Body, FileContent, UploadPart};
-use devbox_types::archive::{ArchiveFormat, ArchiveRequest};
+use devbox_types::archive::{ArchiveFormat, ArchiveRequest, UnpackRequest};
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::{Entry, ErrorCode, ListRequest, Problem, WirePath};
@@ -158,6 +158,11 @@ impl Sandbox {
     /// Streams files and directories as an archive of any format, with patterns for what goes in. Paths are absolute.
     pub async fn pack(&self, request: ArchiveRequest) -> Result<Body, ClientError> {
         Ok(self.guest.pack(&self.grant, request).await?)
+    }
+
+    /// Unpacks an archive: all of it, or nothing.
+    pub async fn unpack(&self, request: UnpackRequest, archive: Body) -> Result<Report, ClientError> {
+        Ok(self.guest.unpack(&self.grant, request, archive).await?)
     }
 }
 

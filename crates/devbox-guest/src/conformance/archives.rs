@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use devbox_types::ErrorCode;
-use devbox_types::archive::{ArchiveFormat, ArchiveRequest};
+use devbox_types::archive::{ArchiveFormat, ArchiveRequest, UnpackRequest};
+use devbox_types::{ErrorCode, ListRequest};
+
+use crate::body::Body;
 
 use super::ground::{Ground, fails_with, noise};
 
@@ -34,6 +36,37 @@ pub(super) async fn a_missing_path_is_not_found(ground: Ground) {
     ground.write("single", "content").await;
     let packed = ground.guest.pack(&ground.grant, zip_of(&ground, &["single", "missing"])).await;
     fails_with(packed, ErrorCode::NotFound);
+}
+
+pub(super) async fn what_was_packed_is_unpacked(ground: Ground) {
+    ground.mkdir("tree").await;
+    ground.write("tree/file", noise(100_000)).await;
+    ground.write("tree/empty", "").await;
+    let strip = u32::try_from(ground.path("tree").segments().count()).expect("a depth");
+    for (place, format) in ArchiveFormat::ALL.into_iter().enumerate() {
+        let request = ArchiveRequest::of(vec![ground.path("tree").into()], format);
+        let archive = ground.guest.pack(&ground.grant, request).await.expect("an archive");
+        let name = format!("new{place}/deep");
+        let into =
+            UnpackRequest { strip, make_parents: true, ..UnpackRequest::into(ground.path(&name), format) };
+        let report = ground.guest.unpack(&ground.grant, into, archive).await.expect("a report");
+        assert_eq!(report.bytes, 100_000);
+        assert_eq!(ground.read(format!("{name}/file")).await, noise(100_000));
+    }
+}
+
+pub(super) async fn half_an_archive_changes_nothing(ground: Ground) {
+    ground.mkdir("tree").await;
+    ground.write("tree/file", noise(100_000)).await;
+    let request = ArchiveRequest::of(vec![ground.path("tree").into()], ArchiveFormat::Tar);
+    let archive = ground.guest.pack(&ground.grant, request).await.expect("an archive");
+    let archive = archive.collect(1 << 20).await.expect("the whole archive");
+    ground.mkdir("new").await;
+    let into = UnpackRequest::into(ground.path("new"), ArchiveFormat::Tar);
+    let half = Body::from_bytes(archive.slice(..archive.len() / 2));
+    fails_with(ground.guest.unpack(&ground.grant, into, half).await, ErrorCode::InvalidRequest);
+    let page = ground.guest.list(&ground.grant, ListRequest::of(ground.path("new"))).await.expect("a page");
+    assert!(page.entries.is_empty(), "{page:?}");
 }
 
 /// The names and sizes that a zip archive lists at its end (APPNOTE 6.3, sections 4.3.12 and 4.3.16).

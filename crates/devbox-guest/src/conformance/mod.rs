@@ -59,7 +59,8 @@ checks! {
     batches: a_batch_is_written_whole, an_empty_batch_is_nothing, a_large_batch_is_written,
         a_failing_part_changes_nothing, a_wrong_digest_changes_nothing, an_impossible_target_changes_nothing,
         a_failed_condition_changes_nothing, a_cut_off_body_changes_nothing;
-    archives: a_tree_is_packed, a_missing_path_is_not_found;
+    archives: a_tree_is_packed, a_missing_path_is_not_found, what_was_packed_is_unpacked,
+        half_an_archive_changes_nothing;
     scopes: without_a_right_nothing_happens, a_root_confines, a_link_out_of_the_root_escapes, a_byte_limit_is_kept;
     processes: the_guest_introduces_itself, output_comes_apart, exit_codes_and_signals_are_told,
         arguments_and_environment_arrive_exactly, the_working_directory_is_set, text_is_standard_input,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
 use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes};
 use devbox_types::agent::{AgentGreeting, PROTOCOL, ProtocolRange};
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{
@@ -27,6 +27,7 @@ pub(crate) struct Seen {
     pub(crate) writes: Vec<WriteRequest>,
     pub(crate) lists: Vec<ListRequest>,
     pub(crate) operations: Vec<Operation>,
+    pub(crate) unpacked: Vec<UnpackRequest>,
     pub(crate) signals: Vec<(ProcessId, SignalRequest)>,
 }
 
@@ -208,6 +209,13 @@ impl Archives for FakeGuest {
             stream::iter([Ok(Bytes::from_static(b"PK")), Ok(Bytes::from_static(b"..."))]),
             None,
         ))
+    }
+
+    async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
+        self.seen().grants.push(grant.clone());
+        self.seen().unpacked.push(request);
+        let bytes = body.collect(64 << 20).await?;
+        Ok(Report { entries: 1, bytes: u64::try_from(bytes.len()).expect("a length"), atomic: false })
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
 use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes};
 use devbox_types::agent::AgentGreeting;
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::devbox::{BoxState, BoxStatus};
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
@@ -124,6 +124,10 @@ impl Files for Attended {
 impl Archives for Attended {
     async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem> {
         self.prompt(async { self.guest().await?.pack(grant, request).await }).await
+    }
+
+    async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
+        self.patient(async { self.guest().await?.unpack(grant, request, body).await }).await
     }
 }
 

@@ -7,7 +7,7 @@ use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts}
 use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, UploadPart};
 use devbox_store::{BoxRecord, Store};
 use devbox_types::agent::AgentGreeting;
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::audit::{AuditRecord, AuditedOperation};
 use devbox_types::file::{ReadRequest, Sha256Digest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
@@ -190,6 +190,19 @@ impl<G: Guest> Archives for Audited<G> {
         open.set_entries(number_of(&request.paths));
         match self.guest.pack(grant, request).await {
             Ok(body) => Ok(open.follow(body)),
+            Err(problem) => open.conclude(Err(problem)),
+        }
+    }
+
+    async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
+        let path = Some(request.directory.to_string());
+        let open = self.begin(AuditedOperation::FileUnpack, path, None).await?;
+        let body = counted(body, open.count());
+        match self.guest.unpack(grant, request, body).await {
+            Ok(report) => {
+                open.reported(&report);
+                Ok(report)
+            }
             Err(problem) => open.conclude(Err(problem)),
         }
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
 use devbox_guest::{Archives, Body, BodyError, FileContent, Files, Guest, Processes, UploadPart};
 use devbox_types::agent::AgentGreeting;
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
@@ -190,6 +190,15 @@ impl<G: Guest> Archives for Limited<G> {
     async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem> {
         let slot = self.slot()?;
         Ok(holding(slot, self.guest.pack(grant, request).await?))
+    }
+
+    async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
+        let _slot = self.slot()?;
+        // The archive itself may be no larger, and the box counts what comes out of it.
+        let limit = self.limit(grant);
+        let body = Allowance::new(limit).bound(body).map_err(|_| too_large(limit))?;
+        let grant = Grant { max_bytes: Some(limit), ..grant.clone() };
+        self.guest.unpack(&grant, request, body).await
     }
 }
 

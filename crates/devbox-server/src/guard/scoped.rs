@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
 use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes};
 use devbox_types::agent::AgentGreeting;
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
@@ -94,6 +94,11 @@ impl<G: Guest> Archives for Scoped<G> {
     async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem> {
         self.allow(grant, Right::Read)?;
         self.guest.pack(grant, request).await
+    }
+
+    async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
+        self.allow(grant, Right::Write)?;
+        self.guest.unpack(grant, request, body).await
     }
 }
 

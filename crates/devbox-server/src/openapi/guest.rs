@@ -1,7 +1,7 @@
 //! The guest routes as OpenAPI has them: what `devbox-router` serves below a box. Nothing calls these functions.
 #![expect(dead_code, reason = "utoipa describes functions, and these exist to be described")]
 
-use devbox_types::archive::ArchiveRequest;
+use devbox_types::archive::{ArchiveFormat, ArchiveRequest};
 use devbox_types::file::Written;
 use devbox_types::operation::{Operations, Report};
 use devbox_types::process::{ProcessEventLine, ProcessList, ProcessRequest, SignalRequest};
@@ -205,6 +205,30 @@ fn apply_operations() {}
     )
 )]
 fn pack_archive() {}
+
+/// Unpack an archive into a directory
+///
+/// All of it, or nothing. Names that lead out of the directory, links used to leave it, devices and archives that two readers
+/// would read differently are refused; owners and set-user-ID bits are not taken over.
+#[utoipa::path(
+    put,
+    path = "/v1/devboxes/{id}/archive/{path}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("path" = String, Path, description = "The directory; may hold `/`, percent-encoded per segment"),
+        ("format" = Option<ArchiveFormat>, Query, description = "Its format; without it, `Content-Type` says so"),
+        ("strip" = Option<u32>, Query, description = "How many leading segments names lose"),
+        ("parents" = Option<bool>, Query, description = "Make the directory if it is missing"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number")
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "All is unpacked", body = Report),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn unpack_archive() {}
 
 /// Run a program
 ///

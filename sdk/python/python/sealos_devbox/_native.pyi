@@ -154,6 +154,13 @@ class Guest:
     def write(
         self, path: bytes, user: str, source: bytes | Path | Iterator[bytes], options: WriteOptions
     ) -> Entry: ...
+    def unpack(
+        self,
+        directory: bytes,
+        user: str,
+        source: bytes | Path | Iterator[bytes],
+        options: tuple[str, int, bool],
+    ) -> tuple[int, int]: ...
     def write_many(
         self,
         user: str,

@@ -17,6 +17,14 @@ from .values import whole
 #: The formats of archives.
 ArchiveFormat = Literal["zip", "tar", "tar.gz", "tar.zst"]
 
+_ENDINGS: dict[str, ArchiveFormat] = {
+    ".zip": "zip",
+    ".tar": "tar",
+    ".tar.gz": "tar.gz",
+    ".tgz": "tar.gz",
+    ".tar.zst": "tar.zst",
+}
+
 #: How many changes to names, or files, go into one request where the caller did not ask for one.
 BATCH_SIZE = 10_000
 
@@ -237,6 +245,33 @@ class FileSystem:
         target = Path(to)
         self._guest.pack_to(user_to_wire(user), resolved, request, target)
         return target
+
+    def upload_archive(
+        self,
+        archive: uploads.StreamedContent,
+        directory: BoxPath,
+        *,
+        format: ArchiveFormat | None = None,
+        strip: int = 0,
+        parents: bool = True,
+        user: User = None,
+    ) -> int:
+        """Unpacks an archive into a directory of the box: all of it or nothing. Returns how many entries it had.
+
+        ``archive`` is its bytes, a ``pathlib.Path`` for a local file (whose name then tells the ``format``), an open file
+        or an iterable of bytes. ``strip=1`` takes the first segment off every name. Names and links that lead out of the
+        directory are refused, and so are devices; set-user-ID bits and owners are not taken over.
+        """
+        if format is None:
+            name = archive.name if isinstance(archive, Path) else ""
+            format = next((known for end, known in _ENDINGS.items() if name.endswith(end)), None)
+        if format is None:
+            raise ValueError("say which format the archive has: format='tar.gz', for one")
+        whole = uploads.content(archive)
+        source = uploads.streamed(archive) if whole is None else whole
+        options = (format, strip, parents)
+        entries, _ = self._guest.unpack(self._resolve(directory), user_to_wire(user), source, options)
+        return entries
 
     def upload_dir(
         self, local_path: LocalPath, remote_path: BoxPath, *, verify: bool = True, user: User = None

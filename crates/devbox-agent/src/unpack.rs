@@ -1,0 +1,174 @@
+//! Many files in, as one stream: all of them, or none.
+
+use std::io::{self, Read};
+use std::sync::Weak;
+
+use bytes::{Bytes, BytesMut};
+use devbox_archive::{Member, MemberKind, ReadAt, Sink, unpack_tar, unpack_zip};
+use devbox_fs::{Batch, BoxRoot, Spool};
+use devbox_guest::{Body, BodyError};
+use devbox_types::archive::{ArchiveFormat, UnpackRequest};
+use devbox_types::file::WriteRequest;
+use devbox_types::operation::Report;
+use devbox_types::{Coded as _, ErrorCode, Grant, Problem};
+use futures_util::stream::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::deadline::Deadline;
+
+/// The most archives that are unpacked at a time, each on a thread of its own; more wait their turn.
+pub(crate) const MAX_UNPACKING: usize = 8;
+
+/// How many pieces of an archive may wait to be unpacked.
+const WAITING_PIECES: usize = 4;
+
+/// What the thread that unpacks is sent: the next bytes, the end, or why there is none.
+enum Piece {
+    Bytes(Bytes),
+    End,
+    Broken(Problem),
+}
+
+/// Unpacks on a thread of its own, which waits for the bytes as they come: `turn` is the place of one such thread.
+///
+/// Once this future is dropped before the end of the body, the thread hears no end, and takes everything back.
+pub(crate) async fn unpack(
+    root: BoxRoot,
+    grant: &Grant,
+    request: UnpackRequest,
+    mut body: Body,
+    turn: OwnedSemaphorePermit,
+    publishing: Weak<()>,
+) -> Result<Report, Problem> {
+    let (deadline, grant) = (Deadline::of(grant), grant.clone());
+    let (sender, receiver) = mpsc::channel(WAITING_PIECES);
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let batch = root.enter(&grant)?.batch_below(&request.directory, request.make_parents)?;
+        let batch = extract(batch, &request, Incoming { receiver, piece: Bytes::new(), ended: false })?;
+        let _under_way = publishing.upgrade();
+        Ok(batch.publish()?)
+    });
+    loop {
+        let next = tokio::select! {
+            biased;
+            // Whoever stops listening has an answer already.
+            () = sender.closed() => break,
+            next = deadline.bound(body.next()) => next,
+        };
+        let piece = match next {
+            Ok(Some(Ok(bytes))) if bytes.is_empty() => continue,
+            Ok(Some(Ok(bytes))) => Piece::Bytes(bytes),
+            Ok(Some(Err(error))) => Piece::Broken(Problem::of(&error)),
+            Ok(None) => Piece::End,
+            Err(late) => Piece::Broken(late),
+        };
+        let more = matches!(piece, Piece::Bytes(_));
+        if sender.send(piece).await.is_err() || !more {
+            break;
+        }
+    }
+    match unpacking.await {
+        Ok(answer) => answer,
+        Err(_) => Err(Problem::new(ErrorCode::Internal, "the work was lost with its thread")),
+    }
+}
+
+fn extract(batch: Batch, request: &UnpackRequest, mut input: Incoming) -> Result<Batch, Problem> {
+    let strip = usize::try_from(request.strip).unwrap_or(usize::MAX);
+    let mut files = Files { batch };
+    match request.format {
+        ArchiveFormat::Zip => {
+            let mut spool = files.batch.spool()?;
+            let mut chunk = BytesMut::zeroed(64 << 10);
+            loop {
+                let length = input.read(&mut chunk).map_err(problem_of)?;
+                if length == 0 {
+                    break;
+                }
+                spool.write(&chunk[..length])?;
+            }
+            let length = spool.length();
+            unpack_zip(&Spooled(spool), length, strip, files.batch.most_entries(), &mut files)?;
+        }
+        format => unpack_tar(format, &mut input, strip, &mut files)?,
+    }
+    Ok(files.batch)
+}
+
+fn problem_of(error: io::Error) -> Problem {
+    error.downcast::<Problem>().unwrap_or_else(|error| Problem::new(ErrorCode::Internal, error.to_string()))
+}
+
+/// The entries of an archive, as they become part of a batch.
+struct Files {
+    batch: Batch,
+}
+
+impl Sink for Files {
+    fn begin(&mut self, member: Member) -> Result<(), Problem> {
+        let Member { path, mode, modified, attributes, kind } = member;
+        match kind {
+            MemberKind::Directory => self.batch.directory(&path, mode, modified)?,
+            MemberKind::Symlink { target } => self.batch.symlink(&path, &target, modified)?,
+            MemberKind::HardLink { first } => self.batch.hard_link(&path, &first)?,
+            MemberKind::File { size } => {
+                let request = WriteRequest {
+                    mode,
+                    modified,
+                    length: Some(size),
+                    make_parents: true,
+                    nofollow: true,
+                    ..WriteRequest::to(path)
+                };
+                self.batch.begin(request)?;
+                for (name, value) in attributes {
+                    self.batch.attribute(&name, &value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, chunk: &[u8]) -> Result<(), Problem> {
+        Ok(self.batch.write(chunk)?)
+    }
+
+    fn end(&mut self) -> Result<(), Problem> {
+        Ok(self.batch.finish()?)
+    }
+}
+
+struct Spooled(Spool);
+
+impl ReadAt for Spooled {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+}
+
+/// The body, for a thread that may block.
+struct Incoming {
+    receiver: mpsc::Receiver<Piece>,
+    piece: Bytes,
+    ended: bool,
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.ended {
+            match self.receiver.blocking_recv() {
+                Some(Piece::Bytes(bytes)) => self.piece = bytes,
+                Some(Piece::End) => self.ended = true,
+                Some(Piece::Broken(problem)) => return Err(io::Error::other(problem)),
+                None => {
+                    let error = BodyError::Interrupted { source: None };
+                    return Err(io::Error::other(Problem::new(error.code(), error.to_string())));
+                }
+            }
+        }
+        let length = self.piece.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.piece.split_to(length));
+        Ok(length)
+    }
+}
