@@ -16,6 +16,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use tokio::sync::Semaphore;
 
 use crate::unpack::MAX_UNPACKING;
+use crate::uploads::Desk;
 use crate::work::{MAX_PACKING, Publishing};
 
 /// How a guest is made.
@@ -56,6 +57,7 @@ pub struct LocalGuest {
     pub(crate) packing: Arc<Semaphore>,
     pub(crate) unpacking: Arc<Semaphore>,
     pub(crate) publishing: Publishing,
+    pub(crate) uploads: Desk,
 }
 
 impl LocalGuest {
@@ -67,6 +69,7 @@ impl LocalGuest {
         let LocalGuestOptions { root: path, default_user, env, cgroups } = options;
         let root = BoxRoot::open(&path, RootOptions::default().with_default_user(default_user))?;
         Ok(Self {
+            uploads: Desk::new(root.clone()),
             root,
             engine: Engine::new(EngineConfig { cgroups }),
             env,
@@ -124,7 +127,7 @@ impl Guest for LocalGuest {
     async fn greet(&self) -> Result<AgentGreeting, Problem> {
         Ok(AgentGreeting {
             protocol: ProtocolRange { min: PROTOCOL, max: PROTOCOL },
-            features: Vec::new(),
+            features: vec!["uploads".to_owned()],
             build: env!("CARGO_PKG_VERSION").to_owned(),
             promises: self.promises(),
         })

@@ -5,6 +5,7 @@
 //! | [`guest`] | [`LocalGuest`]: files, archives and processes of the box this runs in |
 //! | `work` | where blocking work runs: the one place that decides it |
 //! | `files`, `content`, `upload` | the file calls; bytes out; bytes in |
+//! | `uploads` | large files in pieces |
 //! | `archives` | many files out as one stream |
 //! | `processes` | programs, and the environment they find |
 //! | `deadline` | the time that a grant leaves |
@@ -28,6 +29,7 @@ pub mod serve;
 pub mod start;
 mod unpack;
 mod upload;
+mod uploads;
 mod work;
 pub mod workdir;
 

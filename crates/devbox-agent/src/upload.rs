@@ -39,14 +39,23 @@ pub(crate) async fn write_streamed(
 
 /// Gathers chunks until they are worth a hop; nothing at the end.
 async fn next_piece(body: &mut Body, deadline: Deadline) -> Result<Vec<Bytes>, Problem> {
+    let (piece, broken) = gather(body, deadline).await;
+    broken.map_or(Ok(piece), Err)
+}
+
+/// Gathers chunks until they are worth a hop, or the body breaks off: then with what it broke off of.
+pub(crate) async fn gather(body: &mut Body, deadline: Deadline) -> (Vec<Bytes>, Option<Problem>) {
     let mut piece = Piece::default();
-    while piece.size < CHUNK {
-        match deadline.bound(body.next()).await? {
-            None => break,
-            Some(chunk) => piece.push(chunk?),
+    let mut broken = None;
+    while piece.size < CHUNK && broken.is_none() {
+        match deadline.bound(body.next()).await {
+            Ok(Some(Ok(chunk))) => piece.push(chunk),
+            Ok(Some(Err(error))) => broken = Some(error.into()),
+            Ok(None) => break,
+            Err(late) => broken = Some(late),
         }
     }
-    Ok(piece.into_chunks())
+    (piece.into_chunks(), broken)
 }
 
 /// Chunks that wait for their hop. Short ones are copied together, because a chunk keeps the buffer alive that it was

@@ -77,6 +77,16 @@ pub(crate) async fn elsewhere<T: Send + 'static>(
     finished(begin_elsewhere(work)).await
 }
 
+/// The same for work that fails with a problem.
+pub(crate) async fn problem_elsewhere<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(Problem::new(ErrorCode::Internal, "the work was lost with its thread")),
+    }
+}
+
 /// Begins blocking work on a thread for it, without waiting.
 pub(crate) fn begin_elsewhere<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FsError> + Send + 'static,

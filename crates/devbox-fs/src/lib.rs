@@ -11,6 +11,7 @@
 //! | one file is written aside and published | `stage`, `condition`, `publish`, `locks`, `xattrs` |
 //! | many changes, all or none | `batch`, `extract`, `apply`, `moving`, `copy`, `metadata`, `transaction`, `undo` |
 //! | what a kill leaves is repaired | `state`, `journal`, `directory_table` |
+//! | what goes on after this process | `notes`, `parked` |
 //! | trees | `tree`, `removable`, `directories`, `content` |
 
 mod account_cache;
@@ -32,6 +33,8 @@ mod list;
 mod locks;
 mod metadata;
 mod moving;
+mod notes;
+mod parked;
 mod procfs;
 mod publish;
 mod read;
@@ -52,6 +55,8 @@ pub use batch::Batch;
 pub use confine::Confinement;
 pub use error::FsError;
 pub use extract::Spool;
+pub use notes::Note;
+pub use parked::{Parked, Resting};
 pub use read::Reader;
 pub use root::{BoxRoot, RootOptions};
 pub use stage::Staged;

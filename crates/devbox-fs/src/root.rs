@@ -116,6 +116,10 @@ impl BoxRoot {
         self.engine.account(user)
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// How paths are confined here.
     #[must_use]
     pub fn confinement(&self) -> Confinement {

@@ -194,14 +194,14 @@ impl Draft {
         if length > limit {
             return Err(FsError::TooLarge { limit_bytes: limit });
         }
-        if length > PREALLOCATE_ABOVE {
-            match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, length) {
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {}
-                Err(errno) => return Err(FsError::at("ask for the space of", &request.path, errno)),
-            }
-        }
+        reserve_space(&file, length, &request.path)?;
         let hasher = request.sha256.is_some().then(Sha256::new);
         Ok(Self { file, name, request, hasher, written: 0, limit })
+    }
+
+    /// A file of which everything was written, and its digest compared, before.
+    pub(crate) fn resumed(file: OwnedFd, name: Vec<u8>, request: WriteRequest, written: u64) -> Self {
+        Self { file, name: Some(name), request, hasher: None, written, limit: u64::MAX }
     }
 
     pub(crate) fn write(&mut self, mut chunk: &[u8]) -> Result<(), FsError> {
@@ -287,6 +287,17 @@ impl Draft {
     }
 }
 
+/// Asks for the disk space of a long file, where the file system can be asked.
+pub(crate) fn reserve_space(file: &OwnedFd, length: u64, path: &BoxPath) -> Result<(), FsError> {
+    if length > PREALLOCATE_ABOVE {
+        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, length) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {}
+            Err(errno) => return Err(FsError::at("ask for the space of", path, errno)),
+        }
+    }
+    Ok(())
+}
+
 /// The access time stays, the modification time is set.
 pub(crate) fn times(modified: devbox_types::Timestamp) -> Timestamps {
     let (seconds, nanoseconds) = modified.parts();
@@ -297,6 +308,11 @@ pub(crate) fn times(modified: devbox_types::Timestamp) -> Timestamps {
 }
 
 impl Staged {
+    /// One that was written before, for a target that was looked at now.
+    pub(crate) fn resumed(view: View, place: Place, draft: Draft, seen: Option<Attributes>) -> Self {
+        Self { view, place, draft, seen, made: Vec::new() }
+    }
+
     /// Appends bytes.
     ///
     /// # Errors

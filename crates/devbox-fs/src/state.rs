@@ -99,6 +99,10 @@ impl StateDirectory {
         as_the_process(engine.own(), || rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()))
     }
 
+    pub(crate) fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
     pub(crate) fn sync(&self) -> Result<(), Errno> {
         rustix::fs::fsync(&self.directory)
     }

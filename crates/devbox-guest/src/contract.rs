@@ -7,7 +7,8 @@ use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest};
-use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem, ProcessId};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
+use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId};
 use futures_util::stream::BoxStream;
 
 use crate::body::Body;
@@ -105,6 +106,36 @@ pub trait Archives: Send + Sync {
     async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem>;
 }
 
+/// Large files in pieces.
+///
+/// # Contract
+/// As [`Files`]. What an answer, or the offset of a later look, says to be stored survives the death of the agent and of the
+/// server. An upload belongs to the user and the root of the grant that began it; to any other it is `upload_not_found`, as
+/// is one that expired. Nothing of the file shows under its path before the last piece; then all of it does, under the promises
+/// of [`Files::write`].
+#[async_trait]
+pub trait Uploads: Send + Sync {
+    /// Begins an upload. One of no bytes is complete at once.
+    async fn create_upload(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem>;
+
+    /// Adds a piece, and publishes the file with the last one; the answer to that has the file's entry.
+    ///
+    /// A body that breaks off is `interrupted`; what came of it counts unless the piece has a checksum. Dropping the future is
+    /// the same. An upload whose publishing fails, for its digest, its condition or its target, is over.
+    async fn append_upload(
+        &self,
+        grant: &Grant,
+        chunk: ChunkRequest,
+        body: Body,
+    ) -> Result<UploadStatus, Problem>;
+
+    /// Says how far an upload is. A complete one is remembered until it expires.
+    async fn look_at_upload(&self, grant: &Grant, id: UploadId) -> Result<UploadStatus, Problem>;
+
+    /// Gives an upload up, with what is stored of it. Of a complete one only the memory is removed.
+    async fn delete_upload(&self, grant: &Grant, id: UploadId) -> Result<(), Problem>;
+}
+
 /// The processes of a box.
 ///
 /// # Contract
@@ -133,7 +164,7 @@ pub trait Processes: Send + Sync {
 
 /// One box from inside: all there is to do in it.
 #[async_trait]
-pub trait Guest: Files + Archives + Processes {
+pub trait Guest: Files + Archives + Uploads + Processes {
     /// Says who serves it: protocol versions, features, and the promises of the manual that it keeps.
     async fn greet(&self) -> Result<AgentGreeting, Problem>;
 }

@@ -21,5 +21,5 @@ pub mod wire;
 
 pub use body::{Body, BodyError};
 pub use client::{GrantMode, GuestClient, HttpClient, SendError};
-pub use contract::{Archives, FileContent, Files, Guest, Processes, UploadPart};
+pub use contract::{Archives, FileContent, Files, Guest, Processes, UploadPart, Uploads};
 pub use transport::{Connection, Protocol, StreamTransport, Transport, UnixTransport};

@@ -38,10 +38,17 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) query: Query<'static>,
+    /// Whom the request asks to act as, if it says.
+    pub(crate) asked_user: Option<ActingUser>,
     uri: Uri,
 }
 
 impl Call {
+    /// The raw path of the target.
+    pub(crate) fn raw_path(&self) -> &str {
+        self.uri.path()
+    }
+
     /// The path that follows the resource in the raw target.
     pub(crate) fn path_below(&self, resource: &str) -> Result<BoxPath, Problem> {
         // The routes begin with the resource, so its absence cannot happen; no path is the root.
@@ -88,14 +95,15 @@ impl FromRequestParts<GrantSource> for Call {
                 .remove()
                 .ok_or_else(|| Problem::new(ErrorCode::Internal, "no grant was made for this request"))?,
         };
-        if let Some(user) = query.take_parsed::<ActingUser>("user")? {
+        let asked_user = query.take_parsed::<ActingUser>("user")?;
+        if let Some(user) = asked_user.clone() {
             grant = act_as(grant, user)?;
         }
         if grant.request_id.is_none() {
             grant.request_id = parts.extensions.get::<RequestId>().cloned();
         }
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
-        Ok(Self { guest, grant, method, headers: std::mem::take(&mut parts.headers), query, uri })
+        Ok(Self { guest, grant, method, headers: std::mem::take(&mut parts.headers), query, asked_user, uri })
     }
 }
 

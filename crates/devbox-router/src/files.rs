@@ -145,19 +145,19 @@ async fn size_of(guest: &dyn Guest, grant: &Grant, path: BoxPath) -> Option<u64>
     guest.stat(grant, path, true).await.ok().map(|entry| entry.size_bytes)
 }
 
-fn set_etag(headers: &mut HeaderMap, etag: Option<&Etag>) -> Result<(), Problem> {
+pub(crate) fn set_etag(headers: &mut HeaderMap, etag: Option<&Etag>) -> Result<(), Problem> {
     if let Some(etag) = etag {
         headers.insert(header::ETAG, value(etag.to_string())?);
     }
     Ok(())
 }
 
-fn value(text: String) -> Result<HeaderValue, Problem> {
+pub(crate) fn value(text: String) -> Result<HeaderValue, Problem> {
     HeaderValue::try_from(text).map_err(|_| Problem::new(ErrorCode::Internal, "a header cannot be written"))
 }
 
 /// A time as HTTP has it, which begins in 1970 and knows no fractions.
-fn http_date(time: Timestamp) -> String {
+pub(crate) fn http_date(time: Timestamp) -> String {
     let seconds = u64::try_from(time.parts().0).unwrap_or(0);
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
 }

@@ -10,7 +10,7 @@
 //! | [`failure`] | problems as answers |
 //! | [`request_id`] | the id of a request, on every answer |
 //! | `content`, `json` | request bodies: streams, and bounded JSON |
-//! | `files`, `entries`, `batch`, `archive`, `processes`, `agent` | the handlers |
+//! | `files`, `entries`, `batch`, `archive`, `uploads`, `processes`, `agent` | the handlers |
 //! | `multipart` | the parser of batches: streaming, bounded, one part at a time |
 
 mod agent;
@@ -26,6 +26,7 @@ mod multipart;
 mod processes;
 pub mod request_id;
 pub mod routes;
+mod uploads;
 
 pub use call::{GrantSource, GuestHandle};
 pub use failure::Failure;

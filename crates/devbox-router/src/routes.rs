@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::middleware::from_fn;
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use devbox_guest::Guest;
@@ -10,7 +11,7 @@ use devbox_types::{ErrorCode, Problem};
 use crate::call::{GrantSource, GuestHandle};
 use crate::failure::Failure;
 use crate::request_id::RequestIdLayer;
-use crate::{agent, archive, batch, entries, files, processes};
+use crate::{agent, archive, batch, entries, files, processes, uploads};
 
 /// The calls of the guest contract, relative to their base: nest it where the guest is.
 ///
@@ -29,8 +30,25 @@ pub fn guest_routes(grants: GrantSource) -> Router {
         .route("/archive/", put(archive::unpack))
         .route("/archive/{*path}", put(archive::unpack))
         .route("/processes", get(processes::list).post(processes::run))
-        .route("/processes/{id}/signal", post(processes::signal));
+        .route("/processes/{id}/signal", post(processes::signal))
+        .merge(upload_routes());
     with_fallbacks(router).with_state(grants)
+}
+
+/// The routes of the tus protocol, which has words of its own on every answer.
+fn upload_routes() -> Router<GrantSource> {
+    let all = || post(uploads::create).options(uploads::options);
+    let one = get(uploads::look)
+        .patch(uploads::append)
+        .delete(uploads::delete)
+        .post(uploads::overridden)
+        .options(uploads::options);
+    Router::new()
+        .route("/uploads", all())
+        .route("/uploads/", all())
+        .route("/uploads/{id}", one)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn(uploads::speak))
 }
 
 /// What an agent says of itself, relative to the base.

@@ -15,6 +15,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::route::UPLOADS;
+
 /// The media type of [`Metrics::text`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -37,6 +39,11 @@ struct AnswerLabels {
     code: u16,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PieceLabels {
+    result: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     state: &'static str,
@@ -48,6 +55,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<AnswerLabels, Counter>,
     durations: Family<RouteLabels, Histogram>,
+    upload_pieces: Family<PieceLabels, Counter>,
+    upload_resumes: Counter,
     bytes_in: Counter,
     bytes_out: Counter,
     open: Gauge<i64, AtomicI64>,
@@ -68,6 +77,10 @@ impl Metrics {
             Unit::Seconds,
             durations.clone(),
         );
+        let upload_pieces = Family::default();
+        registry.register("upload_pieces", "Pieces of uploads, by how they ended", upload_pieces.clone());
+        let upload_resumes = Counter::default();
+        registry.register("upload_resumes", "Looks at how far an upload is", upload_resumes.clone());
         let bytes_in = Counter::default();
         registry.register("received_bytes", "Bytes of request bodies", bytes_in.clone());
         let bytes_out = Counter::default();
@@ -80,7 +93,19 @@ impl Metrics {
         registry.register("boxes", "Boxes, when last looked at", boxes.clone());
         let audit_free = Gauge::default();
         registry.register("audit_free_slots", "Places left in the audit queue", audit_free.clone());
-        Self { registry, requests, durations, bytes_in, bytes_out, open, connections, boxes, audit_free }
+        Self {
+            registry,
+            requests,
+            durations,
+            upload_pieces,
+            upload_resumes,
+            bytes_in,
+            bytes_out,
+            open,
+            connections,
+            boxes,
+            audit_free,
+        }
     }
 
     pub(crate) fn received(&self, bytes: u64) {
@@ -89,6 +114,24 @@ impl Metrics {
 
     pub(crate) fn sent(&self, bytes: u64) {
         self.bytes_out.inc_by(bytes);
+    }
+
+    /// What a request about uploads says of how transfers go: a piece that broke off or did not fit is sent again, and a
+    /// client that comes back asks first how far it had come.
+    fn count_upload(&self, method: &str, status: StatusCode) {
+        let result = match (method, status.as_u16()) {
+            ("HEAD" | "GET", _) => {
+                self.upload_resumes.inc();
+                return;
+            }
+            ("PATCH", 200..300) => "stored",
+            ("PATCH", 400 | 499) => "interrupted",
+            ("PATCH", 409) => "misplaced",
+            ("PATCH", 460) => "corrupt",
+            ("PATCH", _) => "failed",
+            _ => return,
+        };
+        self.upload_pieces.get_or_create(&PieceLabels { result }).inc();
     }
 
     pub(crate) fn connection_opened(&self) {
@@ -160,6 +203,9 @@ impl Drop for OpenRequest {
         let RouteLabels { method, route } = self.labels;
         self.metrics.open.dec();
         self.metrics.durations.get_or_create(&self.labels).observe(self.began.elapsed().as_secs_f64());
+        if route == UPLOADS {
+            self.metrics.count_upload(method, self.status);
+        }
         let answer = AnswerLabels { method, route, code: self.status.as_u16() };
         self.metrics.requests.get_or_create(&answer).inc();
     }

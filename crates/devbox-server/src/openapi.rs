@@ -53,6 +53,10 @@ pub fn openapi() -> String {
         guest::write_files,
         guest::look_at_entry,
         guest::apply_operations,
+        guest::create_upload,
+        guest::look_at_upload,
+        guest::append_upload,
+        guest::delete_upload,
         guest::pack_archive,
         guest::unpack_archive,
         guest::run_process,
@@ -100,6 +104,8 @@ mod tests {
             "/v1/devboxes/{id}/entries",
             "/v1/devboxes/{id}/entries/{path}",
             "/v1/devboxes/{id}/archive",
+            "/v1/devboxes/{id}/uploads",
+            "/v1/devboxes/{id}/uploads/{upload}",
             "/v1/devboxes/{id}/processes",
             "/v1/devboxes/{id}/processes/{process}/signal",
             "/v1/templates",
@@ -113,7 +119,7 @@ mod tests {
         ] {
             assert!(paths.contains_key(path), "{path} is missing");
         }
-        assert_eq!(paths.len(), 19);
+        assert_eq!(paths.len(), 21);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) enum Area {
     Files,
     Entries,
     Archive,
+    Uploads,
     Processes,
 }
 
@@ -26,6 +27,7 @@ impl Area {
             "files" => Some(Self::Files),
             "entries" => Some(Self::Entries),
             "archive" => Some(Self::Archive),
+            "uploads" => Some(Self::Uploads),
             "processes" => Some(Self::Processes),
             _ => None,
         }
@@ -57,10 +59,14 @@ impl<'p> Place<'p> {
             Self::Guest { area: Area::Files, .. } => "/v1/devboxes/{id}/files",
             Self::Guest { area: Area::Entries, .. } => "/v1/devboxes/{id}/entries",
             Self::Guest { area: Area::Archive, .. } => "/v1/devboxes/{id}/archive",
+            Self::Guest { area: Area::Uploads, .. } => UPLOADS,
             Self::Guest { area: Area::Processes, .. } => "/v1/devboxes/{id}/processes",
         }
     }
 }
+
+/// The name of everything about uploads in metrics.
+pub(crate) const UPLOADS: &str = "/v1/devboxes/{id}/uploads";
 
 const UNKNOWN: &str = "unknown";
 

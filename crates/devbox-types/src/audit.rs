@@ -41,6 +41,10 @@ audited_operations! {
     FileWriteMany = "file.write_many", "A batch of files was written.";
     FilePack = "file.pack", "Files were streamed out as an archive.";
     FileUnpack = "file.unpack", "An archive was unpacked.";
+    UploadCreate = "upload.create", "An upload in pieces was begun.";
+    UploadAppend = "upload.append", "A piece was added to an upload; the last one published the file.";
+    UploadLook = "upload.look", "An upload was looked at.";
+    UploadDelete = "upload.delete", "An upload was given up.";
     ProcessRun = "process.run", "A program was run.";
     ProcessList = "process.list", "The running processes were listed.";
     ProcessSignal = "process.signal", "A process was sent a signal.";

@@ -69,6 +69,7 @@ error_codes! {
     DevboxNotFound = "devbox_not_found", 404, false, "There is no such box";
     RuntimeNotFound = "runtime_not_found", 404, false, "No template or image provides this runtime";
     ProcessNotFound = "process_not_found", 404, false, "There is no such process";
+    UploadNotFound = "upload_not_found", 404, false, "There is no such upload";
     KeyNotFound = "key_not_found", 404, false, "There is no such API key";
     MethodNotAllowed = "method_not_allowed", 405, false, "This resource does not take this method";
     Exists = "exists", 409, false, "There is an entry at this path already";
@@ -87,6 +88,7 @@ error_codes! {
     RangeNotSatisfiable = "range_not_satisfiable", 416, false, "The range lies outside the file";
     DigestMismatch = "digest_mismatch", 422, true, "The content does not have the announced digest";
     IdempotencyMismatch = "idempotency_mismatch", 422, false, "The idempotency key was used for another request";
+    ChecksumMismatch = "checksum_mismatch", 460, true, "The chunk does not have the announced checksum";
     RateLimited = "rate_limited", 429, true, "Too many requests";
     Interrupted = "interrupted", 400, true, "The request body ended early";
     Internal = "internal", 500, false, "The server failed";

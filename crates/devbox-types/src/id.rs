@@ -1,4 +1,4 @@
-//! Ids of boxes, processes and requests.
+//! Ids of boxes, processes, uploads and requests.
 
 use std::fmt;
 use std::str::FromStr;
@@ -47,6 +47,39 @@ impl FromStr for BoxId {
         }
         if !text.bytes().all(|byte| BASE32.contains(&byte)) {
             return Err(IdError { what: "box id", reason: "its characters are a-z and 2-7" });
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The id of an upload: 16 characters of lower-case base32, drawn at random, so that nobody guesses another's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UploadId(String);
+
+impl UploadId {
+    /// How many characters an id has.
+    pub const LENGTH: usize = 16;
+
+    /// Makes the id that these 80 random bits spell.
+    #[must_use]
+    pub fn from_random(bits: [u8; 10]) -> Self {
+        Self(base32(&bits))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UploadId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.len() != Self::LENGTH || !text.bytes().all(|byte| BASE32.contains(&byte)) {
+            return Err(IdError { what: "upload id", reason: "it is 16 characters of a-z and 2-7" });
         }
         Ok(Self(text.to_owned()))
     }
@@ -134,6 +167,7 @@ macro_rules! string_id {
 }
 
 string_id!(BoxId);
+string_id!(UploadId);
 string_id!(RequestId);
 
 /// Spells whole groups of five bytes as eight characters of lower-case base32 each; bytes beyond the last whole group

@@ -5,7 +5,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`id`] | ids of boxes, processes and requests |
+//! | [`id`] | ids of boxes, processes, uploads and requests |
 //! | [`path`] | paths inside a box, from raw request targets and from JSON |
 //! | [`error`] | the closed list of error codes, and what each means to HTTP and to a shell |
 //! | [`problem`] | the RFC 9457 body that carries one |
@@ -13,6 +13,7 @@
 //! | [`user`] | the user a call acts as |
 //! | [`entry`] | what is known of one name in a box |
 //! | [`file`] | reading and writing whole files and ranges |
+//! | [`upload`] | large files in pieces |
 //! | [`operation`] | changes to names: make, move, copy, link, delete |
 //! | [`archive`] | many files as one stream |
 //! | [`process`] | running programs |
@@ -38,6 +39,7 @@ pub mod process;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod time;
+pub mod upload;
 pub mod user;
 
 mod bytes_text;
@@ -46,7 +48,7 @@ pub use entry::{Entry, EntryKind, ListPage, ListRequest};
 pub use error::{Coded, ErrorCode};
 pub use etag::{Etag, WriteCondition};
 pub use grant::{Grant, Right, Rights};
-pub use id::{BoxId, ProcessId, RequestId};
+pub use id::{BoxId, ProcessId, RequestId, UploadId};
 pub use path::{BoxPath, BoxPathError, WirePath};
 pub use problem::Problem;
 pub use time::Timestamp;

@@ -24,6 +24,9 @@ pub struct TimestampError;
 const NANOSECONDS: i64 = 1_000_000_000;
 
 impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self { nanoseconds: 0 };
+
     /// The time this many nanoseconds after (or before) the epoch.
     #[must_use]
     pub fn from_nanoseconds(nanoseconds: i64) -> Self {

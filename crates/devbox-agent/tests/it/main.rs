@@ -6,3 +6,4 @@ mod pack;
 mod pid_one;
 mod support;
 mod unpack;
+mod uploads;

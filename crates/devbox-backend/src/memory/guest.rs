@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
-use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, UploadPart};
+use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, UploadPart, Uploads};
 use devbox_types::agent::{AgentGreeting, PROTOCOL, Promise, ProtocolRange};
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
@@ -16,9 +16,10 @@ use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{
     ExitStatus, ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource,
 };
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
 use devbox_types::{
     BoxPath, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp,
-    WirePath, WriteCondition,
+    UploadId, WirePath, WriteCondition,
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -202,6 +203,25 @@ impl Archives for MemoryGuest {
 
     async fn unpack(&self, _: &Grant, _: UnpackRequest, _: Body) -> Result<Report, Problem> {
         Err(unsupported("unpack archives"))
+    }
+}
+
+#[async_trait]
+impl Uploads for MemoryGuest {
+    async fn create_upload(&self, _: &Grant, _: UploadRequest) -> Result<UploadStatus, Problem> {
+        Err(unsupported("take files in pieces"))
+    }
+
+    async fn append_upload(&self, _: &Grant, _: ChunkRequest, _: Body) -> Result<UploadStatus, Problem> {
+        Err(unsupported("take files in pieces"))
+    }
+
+    async fn look_at_upload(&self, _: &Grant, _: UploadId) -> Result<UploadStatus, Problem> {
+        Err(unsupported("take files in pieces"))
+    }
+
+    async fn delete_upload(&self, _: &Grant, _: UploadId) -> Result<(), Problem> {
+        Err(unsupported("take files in pieces"))
     }
 }
 

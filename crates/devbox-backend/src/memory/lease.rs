@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
-use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes};
+use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, Uploads};
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
-use devbox_types::{BoxPath, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
+use devbox_types::{BoxPath, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId};
 
 /// Forwards every call while the agent lives; then nothing answers any more.
 pub(super) struct Lease {
@@ -73,6 +74,31 @@ impl Archives for Lease {
 
     async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
         self.guest()?.unpack(grant, request, body).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods, reason = "a decorator forwards every call")]
+#[async_trait]
+impl Uploads for Lease {
+    async fn create_upload(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem> {
+        self.guest()?.create_upload(grant, request).await
+    }
+
+    async fn append_upload(
+        &self,
+        grant: &Grant,
+        chunk: ChunkRequest,
+        body: Body,
+    ) -> Result<UploadStatus, Problem> {
+        self.guest()?.append_upload(grant, chunk, body).await
+    }
+
+    async fn look_at_upload(&self, grant: &Grant, id: UploadId) -> Result<UploadStatus, Problem> {
+        self.guest()?.look_at_upload(grant, id).await
+    }
+
+    async fn delete_upload(&self, grant: &Grant, id: UploadId) -> Result<(), Problem> {
+        self.guest()?.delete_upload(grant, id).await
     }
 }
 

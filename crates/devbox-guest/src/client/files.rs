@@ -135,7 +135,7 @@ fn read_headers(call: &mut Call, request: &ReadRequest) -> Result<(), Problem> {
     Ok(())
 }
 
-fn write_headers(call: &mut Call, request: &WriteRequest) -> Result<(), Problem> {
+pub(super) fn write_headers(call: &mut Call, request: &WriteRequest) -> Result<(), Problem> {
     match &request.condition {
         WriteCondition::None => {}
         WriteCondition::Absent => call.header(header::IF_NONE_MATCH, HeaderValue::from_static("*")),

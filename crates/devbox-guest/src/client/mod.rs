@@ -14,6 +14,7 @@ mod lines;
 mod multipart;
 mod pool;
 mod processes;
+mod uploads;
 
 pub use error::SendError;
 pub use guest::{GrantMode, GuestClient};

@@ -14,6 +14,7 @@ mod names;
 mod operations;
 mod processes;
 mod scopes;
+mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,10 @@ checks! {
         a_failed_condition_changes_nothing, a_cut_off_body_changes_nothing;
     archives: a_tree_is_packed, a_missing_path_is_not_found, what_was_packed_is_unpacked,
         half_an_archive_changes_nothing;
+    uploads: pieces_become_a_file, an_upload_of_nothing_is_complete_at_once, what_came_of_a_broken_piece_counts,
+        a_piece_has_to_fit, a_piece_with_a_wrong_checksum_does_not_count,
+        a_wrong_digest_of_the_whole_leaves_the_old_file, a_condition_is_kept_until_the_end,
+        an_upload_can_be_given_up, attack_upload_of_somebody_else, an_impossible_target_is_refused_at_once;
     scopes: without_a_right_nothing_happens, a_root_confines, a_link_out_of_the_root_escapes, a_byte_limit_is_kept;
     processes: the_guest_introduces_itself, output_comes_apart, exit_codes_and_signals_are_told,
         arguments_and_environment_arrive_exactly, the_working_directory_is_set, text_is_standard_input,

@@ -4,6 +4,7 @@ pub mod digest;
 pub mod frame;
 pub mod json;
 pub mod query;
+pub mod tus;
 
 use http::HeaderName;
 
@@ -17,6 +18,23 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 /// RFC 9530: a digest of the bytes of this message; the same as the former where there is no encoding.
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// The version of the tus protocol, on requests and answers about uploads.
+pub const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+/// The one version of it that is spoken here.
+pub const TUS_VERSION: &str = "1.0.0";
+/// Where a piece begins, and how far an upload is.
+pub const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+/// How long the whole will be.
+pub const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+/// Pairs of a name and base64 that an upload is begun with; `path` is where the file goes.
+pub const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+/// The digest of one piece: `sha1 BASE64` or `sha256 BASE64`.
+pub const UPLOAD_CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
+/// When an upload that is not complete is swept away.
+pub const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+/// Media type of a piece.
+pub const PIECE: &str = "application/offset+octet-stream";
 
 /// Part header of a batch: permission bits, in octal.
 pub const PART_MODE: HeaderName = HeaderName::from_static("devbox-mode");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
-use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes};
+use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, Uploads};
 use devbox_types::agent::{AgentGreeting, PROTOCOL, ProtocolRange};
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
@@ -14,9 +14,10 @@ use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{
     ExitStatus, ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource,
 };
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
 use devbox_types::{
     BoxPath, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp,
-    WriteCondition,
+    UploadId, WriteCondition,
 };
 use futures_util::stream::{self, StreamExt as _};
 
@@ -225,6 +226,25 @@ struct Dropped(Arc<Mutex<usize>>);
 impl Drop for Dropped {
     fn drop(&mut self) {
         *self.0.lock().expect("a lock") += 1;
+    }
+}
+
+#[async_trait]
+impl Uploads for FakeGuest {
+    async fn create_upload(&self, _: &Grant, _: UploadRequest) -> Result<UploadStatus, Problem> {
+        Err(Problem::new(ErrorCode::Unsupported, "a fake takes no pieces"))
+    }
+
+    async fn append_upload(&self, _: &Grant, _: ChunkRequest, _: Body) -> Result<UploadStatus, Problem> {
+        Err(Problem::new(ErrorCode::Unsupported, "a fake takes no pieces"))
+    }
+
+    async fn look_at_upload(&self, _: &Grant, _: UploadId) -> Result<UploadStatus, Problem> {
+        Err(Problem::new(ErrorCode::Unsupported, "a fake takes no pieces"))
+    }
+
+    async fn delete_upload(&self, _: &Grant, _: UploadId) -> Result<(), Problem> {
+        Err(Problem::new(ErrorCode::Unsupported, "a fake takes no pieces"))
     }
 }
 

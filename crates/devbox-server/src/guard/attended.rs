@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
-use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes};
+use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, Uploads};
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::devbox::{BoxState, BoxStatus};
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
-use devbox_types::{BoxId, BoxPath, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
+use devbox_types::{
+    BoxId, BoxPath, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::App;
@@ -128,6 +131,31 @@ impl Archives for Attended {
 
     async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
         self.patient(async { self.guest().await?.unpack(grant, request, body).await }).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods, reason = "a decorator forwards every call")]
+#[async_trait]
+impl Uploads for Attended {
+    async fn create_upload(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem> {
+        self.patient(async { self.guest().await?.create_upload(grant, request).await }).await
+    }
+
+    async fn append_upload(
+        &self,
+        grant: &Grant,
+        chunk: ChunkRequest,
+        body: Body,
+    ) -> Result<UploadStatus, Problem> {
+        self.patient(async { self.guest().await?.append_upload(grant, chunk, body).await }).await
+    }
+
+    async fn look_at_upload(&self, grant: &Grant, id: UploadId) -> Result<UploadStatus, Problem> {
+        self.prompt(async { self.guest().await?.look_at_upload(grant, id).await }).await
+    }
+
+    async fn delete_upload(&self, grant: &Grant, id: UploadId) -> Result<(), Problem> {
+        self.prompt(async { self.guest().await?.delete_upload(grant, id).await }).await
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
-use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, UploadPart};
+use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, UploadPart, Uploads};
 use devbox_store::{BoxRecord, Store};
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
@@ -12,7 +12,8 @@ use devbox_types::audit::{AuditRecord, AuditedOperation};
 use devbox_types::file::{ReadRequest, Sha256Digest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource};
-use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
+use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp, UploadId};
 use futures_util::StreamExt as _;
 
 use super::record::{Count, OpenRecord, add};
@@ -205,6 +206,43 @@ impl<G: Guest> Archives for Audited<G> {
             }
             Err(problem) => open.conclude(Err(problem)),
         }
+    }
+}
+
+#[deny(clippy::missing_trait_methods, reason = "a decorator forwards every call")]
+#[async_trait]
+impl<G: Guest> Uploads for Audited<G> {
+    async fn create_upload(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem> {
+        let path = Some(request.write.path.to_string());
+        let open = self.begin(AuditedOperation::UploadCreate, path, request.write.sha256).await?;
+        open.conclude(self.guest.create_upload(grant, request).await)
+    }
+
+    async fn append_upload(
+        &self,
+        grant: &Grant,
+        chunk: ChunkRequest,
+        body: Body,
+    ) -> Result<UploadStatus, Problem> {
+        // Which path that is, only the box knows: until it answers, the record has the id.
+        let id = Some(chunk.id.to_string());
+        let mut open = self.begin(AuditedOperation::UploadAppend, id, chunk.sha256).await?;
+        let body = counted(body, open.count());
+        let answer = self.guest.append_upload(grant, chunk, body).await;
+        if let Ok(status) = &answer {
+            open.note(|record| record.path = Some(status.path.0.to_string()));
+        }
+        open.conclude(answer)
+    }
+
+    async fn look_at_upload(&self, grant: &Grant, id: UploadId) -> Result<UploadStatus, Problem> {
+        let open = self.begin(AuditedOperation::UploadLook, Some(id.to_string()), None).await?;
+        open.conclude(self.guest.look_at_upload(grant, id).await)
+    }
+
+    async fn delete_upload(&self, grant: &Grant, id: UploadId) -> Result<(), Problem> {
+        let open = self.begin(AuditedOperation::UploadDelete, Some(id.to_string()), None).await?;
+        open.conclude(self.guest.delete_upload(grant, id).await)
     }
 }
 

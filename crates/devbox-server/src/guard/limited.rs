@@ -6,13 +6,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
-use devbox_guest::{Archives, Body, BodyError, FileContent, Files, Guest, Processes, UploadPart};
+use devbox_guest::{Archives, Body, BodyError, FileContent, Files, Guest, Processes, UploadPart, Uploads};
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
-use devbox_types::{BoxPath, Coded as _, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
+use devbox_types::{
+    BoxPath, Coded as _, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId,
+};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -199,6 +202,39 @@ impl<G: Guest> Archives for Limited<G> {
         let body = Allowance::new(limit).bound(body).map_err(|_| too_large(limit))?;
         let grant = Grant { max_bytes: Some(limit), ..grant.clone() };
         self.guest.unpack(&grant, request, body).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods, reason = "a decorator forwards every call")]
+#[async_trait]
+impl<G: Guest> Uploads for Limited<G> {
+    async fn create_upload(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem> {
+        let limit = self.limit(grant);
+        if request.write.length.is_some_and(|length| length > limit) {
+            return Err(too_large(limit).with_path(&request.write.path));
+        }
+        self.guest.create_upload(grant, request).await
+    }
+
+    async fn append_upload(
+        &self,
+        grant: &Grant,
+        chunk: ChunkRequest,
+        body: Body,
+    ) -> Result<UploadStatus, Problem> {
+        let _slot = self.slot()?;
+        let limit = self.limit(grant);
+        let left = limit.saturating_sub(chunk.offset);
+        let body = Allowance::new(left).bound(body).map_err(|_| too_large(limit))?;
+        self.guest.append_upload(grant, chunk, body).await
+    }
+
+    async fn look_at_upload(&self, grant: &Grant, id: UploadId) -> Result<UploadStatus, Problem> {
+        self.guest.look_at_upload(grant, id).await
+    }
+
+    async fn delete_upload(&self, grant: &Grant, id: UploadId) -> Result<(), Problem> {
+        self.guest.delete_upload(grant, id).await
     }
 }
 

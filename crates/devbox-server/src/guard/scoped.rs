@@ -2,14 +2,16 @@
 
 use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
-use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes};
+use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, Uploads};
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
 use devbox_types::{
     ActingUser, BoxPath, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, Right, Rights,
+    UploadId,
 };
 
 /// Refuses what the caller's key does not allow, before anything reaches the box. The engine asks again, of the grant.
@@ -99,6 +101,35 @@ impl<G: Guest> Archives for Scoped<G> {
     async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
         self.allow(grant, Right::Write)?;
         self.guest.unpack(grant, request, body).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods, reason = "a decorator forwards every call")]
+#[async_trait]
+impl<G: Guest> Uploads for Scoped<G> {
+    async fn create_upload(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem> {
+        self.allow(grant, Right::Write)?;
+        self.guest.create_upload(grant, request).await
+    }
+
+    async fn append_upload(
+        &self,
+        grant: &Grant,
+        chunk: ChunkRequest,
+        body: Body,
+    ) -> Result<UploadStatus, Problem> {
+        self.allow(grant, Right::Write)?;
+        self.guest.append_upload(grant, chunk, body).await
+    }
+
+    async fn look_at_upload(&self, grant: &Grant, id: UploadId) -> Result<UploadStatus, Problem> {
+        self.allow(grant, Right::Write)?;
+        self.guest.look_at_upload(grant, id).await
+    }
+
+    async fn delete_upload(&self, grant: &Grant, id: UploadId) -> Result<(), Problem> {
+        self.allow(grant, Right::Write)?;
+        self.guest.delete_upload(grant, id).await
     }
 }
 

@@ -5,6 +5,7 @@ use devbox_types::archive::{ArchiveFormat, ArchiveRequest};
 use devbox_types::file::Written;
 use devbox_types::operation::{Operations, Report};
 use devbox_types::process::{ProcessEventLine, ProcessList, ProcessRequest, SignalRequest};
+use devbox_types::upload::UploadStatus;
 use devbox_types::{Entry, ListPage, Problem};
 
 /// The two forms of the answer.
@@ -229,6 +230,95 @@ fn pack_archive() {}
     )
 )]
 fn unpack_archive() {}
+
+/// Begin an upload in pieces
+///
+/// The tus protocol, version 1.0.0, with creation, creation-with-upload, checksum, expiration and termination. The file shows
+/// under its path when its last piece has come, all at once, if the condition holds and the digest is right.
+#[utoipa::path(
+    post,
+    path = "/v1/devboxes/{id}/uploads",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
+        ("mode" = Option<String>, Query, description = "Permission bits, in octal"),
+        ("mtime" = Option<String>, Query, description = "Modification time, RFC 3339"),
+        ("parents" = Option<bool>, Query, description = "Make missing directories"),
+        ("nofollow" = Option<bool>, Query, description = "Replace a final symlink itself"),
+        ("sync" = Option<bool>, Query, description = "Acknowledge the last piece only once the file is safe against power loss"),
+        ("digest_follows" = Option<bool>, Query, description = "The last piece will have a `Repr-Digest`"),
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
+        ("Upload-Length" = u64, Header, description = "How long the file will be"),
+        ("Upload-Metadata" = String, Header, description = "With `path`, the base64 of the absolute path in the box"),
+        ("If-Match" = Option<String>, Header, description = "Only if the file is one of these versions; `*`: if there is one"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none"),
+        ("Repr-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the whole file")
+    ),
+    responses(
+        (status = 201, description = "It is begun; `Location` is where it goes on", body = UploadStatus),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn create_upload() {}
+
+/// Look how far an upload is
+///
+/// With HEAD, as tus has it, in headers; with GET as JSON too.
+#[utoipa::path(
+    get,
+    path = "/v1/devboxes/{id}/uploads/{upload}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("upload" = String, Path, description = "Id of the upload"),
+        ("user" = Option<String>, Query, description = "The user that it was begun as")
+    ),
+    responses((status = 200, description = "`Upload-Offset` bytes are stored", body = UploadStatus), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"))
+)]
+fn look_at_upload() {}
+
+/// Add a piece to an upload
+///
+/// A piece that breaks off counts as far as it came, unless it has a checksum.
+#[utoipa::path(
+    patch,
+    path = "/v1/devboxes/{id}/uploads/{upload}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("upload" = String, Path, description = "Id of the upload"),
+        ("user" = Option<String>, Query, description = "The user that it was begun as"),
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
+        ("Upload-Offset" = u64, Header, description = "Where the piece begins: where the upload ends"),
+        ("Upload-Checksum" = Option<String>, Header, description = "`sha256 …` or `sha1 …` of the piece, base64"),
+        ("Repr-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the whole file")
+    ),
+    request_body(content = Vec<u8>, content_type = "application/offset+octet-stream"),
+    responses(
+        (status = 204, description = "It is stored; with the last one, the file is published and `Devbox-Entry` is its metadata"),
+        (status = 200, description = "The same for who accepts JSON", body = UploadStatus),
+        (status = 409, description = "`conflict`: it does not begin where the upload ends", body = Problem, content_type = "application/problem+json"),
+        (status = 460, description = "`checksum_mismatch`: nothing of it counts", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn append_upload() {}
+
+/// Give an upload up
+#[utoipa::path(
+    delete,
+    path = "/v1/devboxes/{id}/uploads/{upload}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("upload" = String, Path, description = "Id of the upload"),
+        ("user" = Option<String>, Query, description = "The user that it was begun as"),
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`")
+    ),
+    responses((status = 204, description = "Nothing is left of it"), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"))
+)]
+fn delete_upload() {}
 
 /// Run a program
 ///

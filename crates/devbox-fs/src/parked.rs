@@ -1,0 +1,267 @@
+//! A file on its way that outlives this process: bytes under a reserved name in the target's directory.
+//!
+//! Where it lies is remembered by the caller, who may be told lies by the box's root. So everything is looked up anew: the
+//! name has to be a reserved one, the directory is found below the box's root as the acting user, and the file has to be the
+//! one that was left there.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use devbox_types::file::{Sha256Digest, WriteRequest, Written};
+use devbox_types::{BoxPath, Entry, Right};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use crate::attributes::Attributes;
+use crate::error::{At as _, FsError};
+use crate::reserved;
+use crate::root::BoxRoot;
+use crate::stage::{Draft, Staged, Target, reserve_space};
+use crate::view::View;
+
+const READ_BUFFER: usize = 256 << 10;
+
+/// Where a parked file lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resting {
+    /// Its directory, relative to the box's root.
+    pub directory: Vec<u8>,
+    /// Its reserved name.
+    pub name: Vec<u8>,
+    /// Its inode number.
+    pub inode: u64,
+}
+
+/// A file that is being written, and stays if this is dropped. Made by [`View::park`] and [`View::unpark`].
+#[derive(Debug)]
+pub struct Parked {
+    view: View,
+    directory: OwnedFd,
+    name: Vec<u8>,
+    file: OwnedFd,
+    stored: u64,
+    path: BoxPath,
+}
+
+impl View {
+    /// Begins a file that outlives this process: checks target and condition, makes missing parents if asked to, and asks for
+    /// the disk space.
+    ///
+    /// # Errors
+    /// As [`View::stage`]; [`FsError::Unsupported`] where this process has no state directory.
+    pub fn park(&self, request: &WriteRequest) -> Result<(Parked, Resting), FsError> {
+        self.need(Right::Write)?;
+        let path = &request.path;
+        let length = request.length.ok_or(FsError::Invalid { reason: "the length has to be announced" })?;
+        if length > self.limits.bytes {
+            return Err(FsError::TooLarge { limit_bytes: self.limits.bytes });
+        }
+        let _acting = self.act()?;
+        let Target { place, mut made, .. } = self.target(request)?;
+        let name = self.engine.names.fresh();
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&place.directory, &name[..], flags, Mode::RUSR | Mode::WUSR);
+        let begun = file.at("write in the directory of", path).and_then(|file| {
+            let directory = self.whereabouts(&place.directory, path);
+            let reserved = reserve_space(&file, length, path);
+            let attributes = Attributes::of(file.as_fd()).at("look at", path);
+            match (directory, reserved, attributes) {
+                (Ok(directory), Ok(()), Ok(attributes)) => Ok((file, directory, attributes.id().inode)),
+                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+                    let _ = rustix::fs::unlinkat(&place.directory, &name[..], AtFlags::empty());
+                    Err(error)
+                }
+            }
+        });
+        match begun {
+            Ok((file, directory, inode)) => {
+                let resting = Resting { directory, name: name.clone(), inode };
+                let path = path.clone();
+                let view = self.clone();
+                Ok((Parked { view, directory: place.directory, name, file, stored: 0, path }, resting))
+            }
+            Err(error) => {
+                crate::directories::take_back(&mut made);
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds a parked file again, which is to become the file at `path`.
+    ///
+    /// # Errors
+    /// [`FsError::NotFound`] if what lies there is not it.
+    pub fn unpark(&self, resting: &Resting, path: &BoxPath) -> Result<Parked, FsError> {
+        self.need(Right::Write)?;
+        let _acting = self.act()?;
+        let gone = || FsError::NotFound { path: path.clone() };
+        check_name(&resting.name, path)?;
+        let directory = self.engine.anchor().open_directory(&resting.directory);
+        let directory = directory.map_err(|errno| FsError::resolving(path, errno))?;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&directory, &resting.name[..], flags, Mode::empty());
+        let file = file.at("open", path)?;
+        let attributes = Attributes::of(file.as_fd()).at("look at", path)?;
+        let is_it = attributes.is_file() && attributes.links() == 1 && attributes.id().inode == resting.inode;
+        if !is_it || attributes.uid() != self.identity.uid {
+            return Err(gone());
+        }
+        let (view, name) = (self.clone(), resting.name.clone());
+        Ok(Parked { view, directory, name, file, stored: attributes.size(), path: path.clone() })
+    }
+
+    /// The file at the target of `request`, if it is the one that was parked: a kill came after it was published.
+    ///
+    /// # Errors
+    /// What keeps the target from being looked at.
+    pub fn published(&self, resting: &Resting, request: &WriteRequest) -> Result<Option<Entry>, FsError> {
+        self.need(Right::Write)?;
+        let _acting = self.act()?;
+        let path = &request.path;
+        let mut place = self.place(path)?;
+        if !request.nofollow {
+            place = self.follow(place, path)?;
+        }
+        let found = place.find().at("look at", path)?;
+        let found = found.filter(|found| found.is_file() && found.id().inode == resting.inode);
+        Ok(found.map(|found| self.entry(path.clone(), &found, None)))
+    }
+
+    fn whereabouts(&self, directory: &OwnedFd, path: &BoxPath) -> Result<Vec<u8>, FsError> {
+        match &self.engine.state {
+            Some(state) => state.path_of(&self.engine, directory.as_fd()).at("find the directory of", path),
+            None => Err(FsError::Unsupported { step: "remember uploads to", path: path.clone() }),
+        }
+    }
+}
+
+impl Parked {
+    /// How many bytes are stored.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// Stores bytes behind those that are stored.
+    ///
+    /// # Errors
+    /// [`FsError::NoSpace`] and others. Some of the bytes may be stored, and [`Self::stored`] says how many.
+    pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), FsError> {
+        while !bytes.is_empty() {
+            match rustix::io::pwrite(&self.file, bytes, self.stored) {
+                Ok(0) => return Err(FsError::NoSpace),
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    self.stored += u64::try_from(count).unwrap_or(0);
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(FsError::at("write", &self.path, errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets all but the first `to` bytes.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn retract(&mut self, to: u64) -> Result<(), FsError> {
+        rustix::fs::ftruncate(&self.file, to).at("cut back", &self.path)?;
+        self.stored = to;
+        Ok(())
+    }
+
+    /// Reads all that is stored for its digest.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn digest(&self) -> Result<Sha256Digest, FsError> {
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; READ_BUFFER];
+        let mut at = 0;
+        while at < self.stored {
+            self.view.limits.check_time()?;
+            match rustix::io::pread(&self.file, &mut buffer[..], at) {
+                Ok(0) => break,
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    at += u64::try_from(count).unwrap_or(0);
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(FsError::at("read back", &self.path, errno)),
+            }
+        }
+        Ok(Sha256Digest(hasher.finalize().into()))
+    }
+
+    /// Publishes the file under the path of `request`, as [`Staged::publish`] does; its digest was compared already.
+    ///
+    /// # Errors
+    /// As there, and [`FsError::Conflict`] if the path leads to another directory by now. The parked file is gone then.
+    pub fn publish(self, request: WriteRequest) -> Result<Written, FsError> {
+        let view = self.view.clone();
+        let _acting = view.act()?;
+        let request = WriteRequest { make_parents: false, sha256: None, ..request };
+        let aimed = view.target(&request).and_then(|target| {
+            let here = Attributes::of(self.directory.as_fd()).at("look at the directory of", &self.path)?;
+            let there = Attributes::of(target.place.directory.as_fd());
+            let there = there.at("look at the directory of", &self.path)?;
+            match here.id() == there.id() {
+                true => Ok(target),
+                false => Err(FsError::Conflict { paths: vec![self.path.clone()] }),
+            }
+        });
+        let Target { place, seen, .. } = match aimed {
+            Ok(target) => target,
+            Err(error) => {
+                self.remove();
+                return Err(error);
+            }
+        };
+        let draft = Draft::resumed(self.file, self.name, request, self.stored);
+        Staged::resumed(view.clone(), place, draft, seen).publish()
+    }
+
+    /// Gives the file up.
+    ///
+    /// # Errors
+    /// What keeps this thread from acting as the user.
+    pub fn discard(self) -> Result<(), FsError> {
+        let view = self.view.clone();
+        let _acting = view.act()?;
+        self.remove();
+        Ok(())
+    }
+
+    fn remove(&self) {
+        // What cannot be removed is a hidden name, which its record's expiry tries again.
+        let _ = rustix::fs::unlinkat(&self.directory, &self.name[..], AtFlags::empty());
+    }
+}
+
+impl BoxRoot {
+    /// Removes a parked file that nobody will go on with, as this process: only a reserved name, and only that file.
+    ///
+    /// # Errors
+    /// What keeps it from being removed; not that it is gone already.
+    pub fn discard_parked(&self, resting: &Resting) -> Result<(), FsError> {
+        let here = BoxPath::root();
+        check_name(&resting.name, &here)?;
+        let directory = match self.engine().anchor().open_directory(&resting.directory) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            directory => directory.at("reach an upload below", &here)?,
+        };
+        match Attributes::find(directory.as_fd(), &resting.name).at("look at an upload below", &here)? {
+            Some(found) if found.is_file() && found.id().inode == resting.inode => {
+                let removed = rustix::fs::unlinkat(&directory, &resting.name[..], AtFlags::empty());
+                removed.at("remove an upload below", &here)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn check_name(name: &[u8], path: &BoxPath) -> Result<(), FsError> {
+    let usable = reserved::is_reserved(name) && name != reserved::STATE_DIRECTORY && !name.contains(&b'/');
+    if usable && !name.contains(&0) { Ok(()) } else { Err(FsError::NotFound { path: path.clone() }) }
+}

@@ -1,0 +1,181 @@
+//! Files in pieces.
+
+use bytes::Bytes;
+use devbox_types::file::{Sha256Digest, WriteRequest};
+use devbox_types::upload::{ChunkChecksum, ChunkRequest, UploadRequest, UploadStatus};
+use devbox_types::{BoxPath, ErrorCode, Grant, Problem, UploadId, WriteCondition};
+
+use super::ground::{Ground, broken, chunked, fails_with, noise};
+use crate::body::Body;
+
+/// The SHA-256 of "abc" (FIPS 180-4, appendix B).
+const ABC: [u8; 32] = [
+    0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23, 0xb0,
+    0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad,
+];
+/// The SHA-1 of "abc" (FIPS 180-4, appendix A).
+const ABC_SHA1: [u8; 20] = [
+    0xa9, 0x99, 0x3e, 0x36, 0x47, 0x06, 0x81, 0x6a, 0xba, 0x3e, 0x25, 0x71, 0x78, 0x50, 0xc2, 0x6c, 0x9c,
+    0xd0, 0xd8, 0x9d,
+];
+
+fn to(path: BoxPath, length: u64) -> UploadRequest {
+    let write = WriteRequest { length: Some(length), ..WriteRequest::to(path) };
+    UploadRequest { write, digest_follows: false, metadata: String::new() }
+}
+
+fn at(id: &UploadId, offset: u64) -> ChunkRequest {
+    ChunkRequest { id: id.clone(), offset, length: None, checksum: None, sha256: None }
+}
+
+impl Ground {
+    async fn begin(&self, request: UploadRequest) -> UploadStatus {
+        self.guest.create_upload(&self.grant, request).await.expect("an upload is begun")
+    }
+
+    async fn add(&self, chunk: ChunkRequest, bytes: impl Into<Bytes>) -> Result<UploadStatus, Problem> {
+        self.guest.append_upload(&self.grant, chunk, Body::from_bytes(bytes)).await
+    }
+
+    async fn offset(&self, id: &UploadId) -> Result<u64, Problem> {
+        let status = self.guest.look_at_upload(&self.grant, id.clone()).await?;
+        Ok(status.offset_bytes)
+    }
+}
+
+pub(super) async fn pieces_become_a_file(ground: Ground) {
+    let content = noise(3_000_000);
+    let request = to(ground.path("made/file"), 3_000_000);
+    let write = WriteRequest { make_parents: true, mode: Some(0o640), ..request.write };
+    let begun = ground.begin(UploadRequest { write, ..request }).await;
+    assert_eq!((begun.offset_bytes, begun.length_bytes), (0, 3_000_000));
+    let mut offset = 0;
+    for piece in content.chunks(1_100_000) {
+        let body = chunked(piece, 70_000, true);
+        let added = ground.guest.append_upload(&ground.grant, at(&begun.id, offset), body).await;
+        let added = added.expect("a piece is stored");
+        offset += u64::try_from(piece.len()).expect("a length");
+        assert_eq!(added.offset_bytes, offset);
+        match added.entry {
+            Some(entry) => {
+                assert!(added.offset_bytes == added.length_bytes && entry.mode == 0o640, "{entry:?}");
+            }
+            None => ground.holds(&["made"]).await,
+        }
+    }
+    assert!(ground.read("made/file").await == content);
+    assert_eq!(ground.offset(&begun.id).await, Ok(3_000_000));
+}
+
+pub(super) async fn an_upload_of_nothing_is_complete_at_once(ground: Ground) {
+    let begun = ground.begin(to(ground.path("empty"), 0)).await;
+    assert!(begun.is_complete() && begun.entry.is_some(), "{begun:?}");
+    assert_eq!(ground.read("empty").await, "");
+}
+
+pub(super) async fn what_came_of_a_broken_piece_counts(ground: Ground) {
+    let begun = ground.begin(to(ground.path("file"), 10)).await;
+    let refused = ground.guest.append_upload(&ground.grant, at(&begun.id, 0), broken(b"abcd", None)).await;
+    fails_with(refused, ErrorCode::Interrupted);
+    let offset = ground.offset(&begun.id).await.expect("an upload");
+    assert!(offset <= 4, "{offset}");
+    let rest = &b"abcdefghij"[usize::try_from(offset).expect("an offset")..];
+    ground.add(at(&begun.id, offset), rest).await.expect("the rest is stored");
+    assert_eq!(ground.read("file").await, "abcdefghij");
+}
+
+pub(super) async fn a_piece_has_to_fit(ground: Ground) {
+    let begun = ground.begin(to(ground.path("file"), 3)).await;
+    fails_with(ground.add(at(&begun.id, 1), "bc").await, ErrorCode::Conflict);
+    fails_with(ground.add(at(&begun.id, 0), "abcd").await, ErrorCode::InvalidRequest);
+    ground.add(at(&begun.id, 0), "ab").await.expect("a piece is stored");
+    fails_with(ground.add(at(&begun.id, 0), "ab").await, ErrorCode::Conflict);
+    ground.add(at(&begun.id, 2), "c").await.expect("the last piece is stored");
+    fails_with(ground.add(at(&begun.id, 2), "c").await, ErrorCode::Conflict);
+    assert_eq!(ground.read("file").await, "abc");
+}
+
+pub(super) async fn a_piece_with_a_wrong_checksum_does_not_count(ground: Ground) {
+    for checksum in [ChunkChecksum::Sha256(ABC), ChunkChecksum::Sha1(ABC_SHA1)] {
+        let begun = ground.begin(to(ground.path("file"), 3)).await;
+        let chunk = ChunkRequest { checksum: Some(checksum), ..at(&begun.id, 0) };
+        fails_with(ground.add(chunk.clone(), "abd").await, ErrorCode::ChecksumMismatch);
+        assert_eq!(ground.offset(&begun.id).await, Ok(0));
+        let cut_off = broken(b"ab", None);
+        let refused = ground.guest.append_upload(&ground.grant, chunk.clone(), cut_off).await;
+        fails_with(refused, ErrorCode::Interrupted);
+        assert_eq!(ground.offset(&begun.id).await, Ok(0));
+        ground.add(chunk, "abc").await.expect("the right piece is stored");
+        assert_eq!(ground.read("file").await, "abc");
+    }
+}
+
+pub(super) async fn a_wrong_digest_of_the_whole_leaves_the_old_file(ground: Ground) {
+    ground.write("file", "old").await;
+    let digest = Some(Sha256Digest(ABC));
+    for early in [true, false] {
+        let mut request = to(ground.path("file"), 3);
+        (request.digest_follows, request.write.sha256) = (!early, digest.filter(|_| early));
+        let begun = ground.begin(request.clone()).await;
+        let last = ChunkRequest { sha256: digest.filter(|_| !early), ..at(&begun.id, 0) };
+        fails_with(ground.add(last, "abd").await, ErrorCode::DigestMismatch);
+        fails_with(ground.offset(&begun.id).await, ErrorCode::UploadNotFound);
+        assert_eq!(ground.read("file").await, "old");
+        ground.holds(&["file"]).await;
+        let begun = ground.begin(request).await;
+        ground.add(at(&begun.id, 0), "ab").await.expect("a piece is stored");
+        let last = ChunkRequest { sha256: digest, ..at(&begun.id, 2) };
+        ground.add(last, "c").await.expect("the right file is published");
+        assert_eq!(ground.read("file").await, "abc");
+        ground.write("file", "old").await;
+    }
+}
+
+pub(super) async fn a_condition_is_kept_until_the_end(ground: Ground) {
+    let absent = |request: UploadRequest| {
+        let write = WriteRequest { condition: WriteCondition::Absent, ..request.write };
+        UploadRequest { write, ..request }
+    };
+    let begun = ground.begin(absent(to(ground.path("file"), 3))).await;
+    ground.write("file", "mine").await;
+    fails_with(ground.add(at(&begun.id, 0), "abc").await, ErrorCode::PreconditionFailed);
+    assert_eq!(ground.read("file").await, "mine");
+    let refused = ground.guest.create_upload(&ground.grant, absent(to(ground.path("file"), 3))).await;
+    fails_with(refused, ErrorCode::PreconditionFailed);
+    ground.holds(&["file"]).await;
+}
+
+pub(super) async fn an_upload_can_be_given_up(ground: Ground) {
+    let begun = ground.begin(to(ground.path("file"), 3)).await;
+    ground.add(at(&begun.id, 0), "ab").await.expect("a piece is stored");
+    ground.guest.delete_upload(&ground.grant, begun.id.clone()).await.expect("it is given up");
+    fails_with(ground.offset(&begun.id).await, ErrorCode::UploadNotFound);
+    fails_with(ground.add(at(&begun.id, 2), "c").await, ErrorCode::UploadNotFound);
+    ground.holds(&[]).await;
+    let again = ground.guest.delete_upload(&ground.grant, begun.id).await;
+    fails_with(again, ErrorCode::UploadNotFound);
+}
+
+pub(super) async fn attack_upload_of_somebody_else(ground: Ground) {
+    if !ground.facts.takes_narrow_grants {
+        return;
+    }
+    let begun = ground.begin(to(ground.path("file"), 3)).await;
+    let narrow = Grant { root: ground.folder.clone(), ..ground.grant.clone() };
+    let looked = ground.guest.look_at_upload(&narrow, begun.id.clone()).await;
+    fails_with(looked, ErrorCode::UploadNotFound);
+    let added = ground.guest.append_upload(&narrow, at(&begun.id, 0), Body::from_bytes("abc")).await;
+    fails_with(added, ErrorCode::UploadNotFound);
+    let ended = ground.guest.delete_upload(&narrow, begun.id.clone()).await;
+    fails_with(ended, ErrorCode::UploadNotFound);
+    assert_eq!(ground.offset(&begun.id).await, Ok(0));
+}
+
+pub(super) async fn an_impossible_target_is_refused_at_once(ground: Ground) {
+    ground.mkdir("directory").await;
+    for (name, code) in [("directory", ErrorCode::IsADirectory), ("missing/file", ErrorCode::NotFound)] {
+        let refused = ground.guest.create_upload(&ground.grant, to(ground.path(name), 3)).await;
+        fails_with(refused, code);
+    }
+    ground.holds(&["directory"]).await;
+}

@@ -1,0 +1,366 @@
+//! The receiving side of an upload: which bytes count, and when the whole may be published.
+
+use devbox_types::Timestamp;
+use devbox_types::file::Sha256Digest;
+use devbox_types::upload::ChunkRequest;
+use sha2::{Digest as _, Sha256};
+
+use crate::checksum::ChunkVerifier;
+use crate::error::TransferError;
+use crate::record::{Phase, Record};
+
+/// An upload that somebody works on: [`Open`] takes pieces, [`Sealed`] may be published.
+///
+/// Bytes count once they are stored. The one exception is a piece with a checksum: from before its first byte is stored
+/// until the checksum was compared, the record says from where on bytes do not count, so that a kill at any moment leaves
+/// nothing unverified.
+#[derive(Debug)]
+pub struct Upload<State> {
+    record: Record,
+    state: State,
+}
+
+/// Takes pieces.
+#[derive(Debug)]
+pub struct Open {
+    /// How many bytes are stored.
+    offset: u64,
+    /// The digest of all of them, if it is kept.
+    whole: Option<Sha256>,
+    piece: Option<ChunkVerifier>,
+}
+
+/// Is whole.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The digest of what came, if it was kept.
+    digest: Option<Sha256Digest>,
+}
+
+/// What whoever holds the bytes does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Proceed,
+    /// Store the bytes behind those that are stored.
+    Append,
+    /// Store the record before anything else.
+    Remember,
+    /// Cut what is stored back to so many bytes, then store the record.
+    Retract {
+        /// How many bytes stay.
+        to: u64,
+    },
+}
+
+/// The digest of the bytes so far, kept in memory between two pieces.
+#[derive(Debug, Clone)]
+pub struct RunningDigest {
+    offset: u64,
+    hasher: Sha256,
+}
+
+impl Upload<Open> {
+    /// Goes on with an upload of which `stored` bytes are there.
+    ///
+    /// Without a fitting running digest, as after a restart, the pieces are not hashed any more; [`Upload::seal`] then leaves
+    /// the digest to who reads the whole back.
+    ///
+    /// # Errors
+    /// [`TransferError::Expired`]; [`TransferError::Damaged`] if more is stored than was announced.
+    pub fn resume(
+        mut record: Record,
+        stored: u64,
+        running: Option<RunningDigest>,
+        now: Timestamp,
+    ) -> Result<(Self, Step), TransferError> {
+        if now >= record.expires {
+            return Err(TransferError::Expired { at: record.expires });
+        }
+        if stored > record.length() {
+            return Err(TransferError::Damaged);
+        }
+        let offset = record.counted(stored);
+        let step = match record.unverified_from.take() {
+            Some(_) => Step::Retract { to: offset },
+            None => Step::Proceed,
+        };
+        let hashes = record.digest_follows || record.write.sha256.is_some();
+        let whole = match running {
+            Some(running) if running.offset == offset => Some(running.hasher),
+            _ => (offset == 0).then(Sha256::new),
+        };
+        let state = Open { offset, whole: whole.filter(|_| hashes), piece: None };
+        Ok((Self { record, state }, step))
+    }
+
+    /// Begins a piece.
+    ///
+    /// # Errors
+    /// [`TransferError::WrongOffset`], [`TransferError::BeyondEnd`], [`TransferError::Contradiction`].
+    pub fn begin_chunk(&mut self, chunk: &ChunkRequest) -> Result<Step, TransferError> {
+        let expected = self.state.offset;
+        if chunk.offset != expected {
+            return Err(TransferError::WrongOffset { expected, given: chunk.offset });
+        }
+        let length = self.record.length();
+        if chunk.length.is_some_and(|more| more > length - expected) {
+            return Err(TransferError::BeyondEnd { length });
+        }
+        match (chunk.sha256, self.record.write.sha256) {
+            (Some(now), Some(before)) if now != before => return Err(TransferError::Contradiction),
+            (Some(now), _) => self.record.write.sha256 = Some(now),
+            (None, _) => {}
+        }
+        let Some(checksum) = chunk.checksum else { return Ok(Step::Proceed) };
+        self.state.piece = Some(ChunkVerifier::new(checksum));
+        self.record.unverified_from = Some(expected);
+        Ok(Step::Remember)
+    }
+
+    /// Takes bytes of a piece, which lie at `offset`.
+    ///
+    /// # Errors
+    /// [`TransferError::WrongOffset`], [`TransferError::BeyondEnd`], [`TransferError::Expired`]; the bytes are not to be stored.
+    pub fn on_chunk(&mut self, offset: u64, bytes: &[u8], now: Timestamp) -> Result<Step, TransferError> {
+        let expected = self.state.offset;
+        if offset != expected {
+            return Err(TransferError::WrongOffset { expected, given: offset });
+        }
+        if now >= self.record.expires {
+            return Err(TransferError::Expired { at: self.record.expires });
+        }
+        let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let length = self.record.length();
+        if more > length - expected {
+            return Err(TransferError::BeyondEnd { length });
+        }
+        if let Some(hasher) = &mut self.state.whole {
+            hasher.update(bytes);
+        }
+        if let Some(verifier) = &mut self.state.piece {
+            verifier.update(bytes);
+        }
+        self.state.offset = expected + more;
+        Ok(Step::Append)
+    }
+
+    /// Ends a piece that came to its end. One that broke off is not ended: what counts of it is decided by the next
+    /// [`Upload::resume`], as after a kill.
+    ///
+    /// # Errors
+    /// [`TransferError::ChecksumMismatch`]: nothing of the piece counts.
+    pub fn end_chunk(&mut self) -> Result<Step, TransferError> {
+        let Some(verifier) = self.state.piece.take() else { return Ok(Step::Proceed) };
+        if !verifier.matches() {
+            return Err(TransferError::ChecksumMismatch);
+        }
+        self.record.unverified_from = None;
+        Ok(Step::Remember)
+    }
+
+    /// How many bytes have come.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.state.offset
+    }
+
+    /// Whether all bytes have come.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.state.offset == self.record.length() && self.state.piece.is_none()
+    }
+
+    /// The digest so far, to go on with; none in the middle of a piece whose checksum was not compared.
+    #[must_use]
+    pub fn running(&self) -> Option<RunningDigest> {
+        let hasher = self.state.whole.clone().filter(|_| self.state.piece.is_none())?;
+        Some(RunningDigest { offset: self.state.offset, hasher })
+    }
+
+    /// Ends the upload: no more bytes may come.
+    ///
+    /// # Errors
+    /// [`TransferError::Incomplete`].
+    pub fn seal(self) -> Result<Upload<Sealed>, TransferError> {
+        let expected = self.record.length();
+        if !self.is_full() {
+            return Err(TransferError::Incomplete { received: self.state.offset, expected });
+        }
+        let mut record = self.record;
+        record.phase = Phase::Publishing;
+        let digest = self.state.whole.map(|hasher| Sha256Digest(hasher.finalize().into()));
+        Ok(Upload { record, state: Sealed { digest } })
+    }
+}
+
+impl Upload<Sealed> {
+    /// Whether a digest was announced, and none was kept: the stored bytes then have to be read once for
+    /// [`Upload::verify`].
+    #[must_use]
+    pub fn wants_digest(&self) -> bool {
+        self.record.write.sha256.is_some() && self.state.digest.is_none()
+    }
+
+    /// Compares the whole with what was announced; `read_back` is the digest of what is stored, if that was wanted.
+    ///
+    /// # Errors
+    /// [`TransferError::DigestMismatch`].
+    pub fn verify(&self, read_back: Option<Sha256Digest>) -> Result<(), TransferError> {
+        let Some(announced) = self.record.write.sha256 else { return Ok(()) };
+        match read_back.or(self.state.digest) {
+            Some(found) if found == announced => Ok(()),
+            _ => Err(TransferError::DigestMismatch),
+        }
+    }
+
+    /// The record of the upload once its file is published.
+    #[must_use]
+    pub fn published(self) -> Record {
+        Record { phase: Phase::Done, ..self.record }
+    }
+}
+
+impl<State> Upload<State> {
+    /// What is to be remembered of it.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devbox_types::upload::ChunkChecksum;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::tests::record;
+
+    const NOW: Timestamp = Timestamp::EPOCH;
+
+    fn open(length: u64) -> Upload<Open> {
+        let record = Record { unverified_from: None, ..record(length) };
+        Upload::resume(record, 0, None, NOW).expect("an upload").0
+    }
+
+    fn piece(offset: u64, checksum: Option<ChunkChecksum>) -> ChunkRequest {
+        ChunkRequest { id: record(0).id, offset, length: None, checksum, sha256: None }
+    }
+
+    fn sha256(bytes: &[u8]) -> [u8; 32] {
+        Sha256::digest(bytes).into()
+    }
+
+    #[test]
+    fn a_piece_begins_where_the_upload_ends() {
+        let mut upload = open(10);
+        assert_eq!(upload.begin_chunk(&piece(0, None)), Ok(Step::Proceed));
+        assert_eq!(upload.on_chunk(0, b"abc", NOW), Ok(Step::Append));
+        let wrong = Err(TransferError::WrongOffset { expected: 3, given: 0 });
+        assert_eq!(upload.begin_chunk(&piece(0, None)), wrong);
+        assert_eq!(upload.on_chunk(3, &[0; 8], NOW), Err(TransferError::BeyondEnd { length: 10 }));
+    }
+
+    #[test]
+    fn bytes_of_an_unverified_piece_never_count() {
+        let mut upload = open(10);
+        let checksum = Some(ChunkChecksum::Sha256(sha256(b"right")));
+        assert_eq!(upload.begin_chunk(&piece(0, checksum)), Ok(Step::Remember));
+        assert_eq!(upload.on_chunk(0, b"wrong", NOW), Ok(Step::Append));
+        assert!(upload.running().is_none());
+        assert_eq!(upload.end_chunk(), Err(TransferError::ChecksumMismatch));
+        let (upload, step) = Upload::resume(upload.record().clone(), 5, None, NOW).expect("an upload");
+        assert_eq!((upload.offset(), step), (0, Step::Retract { to: 0 }));
+        assert_eq!(upload.record().unverified_from, None);
+    }
+
+    #[test]
+    fn an_expired_upload_takes_nothing() {
+        let record = record(10);
+        let at = record.expires;
+        assert_eq!(Upload::resume(record, 0, None, at).map(|_| ()), Err(TransferError::Expired { at }));
+    }
+
+    #[test]
+    fn the_whole_is_compared_with_the_digest_that_came_last() {
+        for (content, outcome) in [(b"right", Ok(())), (b"wrong", Err(TransferError::DigestMismatch))] {
+            let mut upload = open(5);
+            let last = ChunkRequest { sha256: Some(Sha256Digest(sha256(b"right"))), ..piece(0, None) };
+            assert_eq!(upload.begin_chunk(&last), Ok(Step::Proceed));
+            assert_eq!(upload.on_chunk(0, content, NOW), Ok(Step::Append));
+            let sealed = upload.seal().expect("a whole upload");
+            assert!(!sealed.wants_digest());
+            assert_eq!(sealed.verify(None), outcome);
+        }
+    }
+
+    #[test]
+    fn after_a_restart_the_whole_is_read_back() {
+        let record = Record { unverified_from: None, ..record(5) };
+        let (mut upload, _) = Upload::resume(record, 3, None, NOW).expect("an upload");
+        let last = ChunkRequest { sha256: Some(Sha256Digest(sha256(b"right"))), ..piece(3, None) };
+        assert_eq!(upload.begin_chunk(&last), Ok(Step::Proceed));
+        assert_eq!(upload.on_chunk(3, b"ht", NOW), Ok(Step::Append));
+        let sealed = upload.seal().expect("a whole upload");
+        assert!(sealed.wants_digest());
+        assert_eq!(sealed.verify(None), Err(TransferError::DigestMismatch));
+        assert_eq!(sealed.verify(Some(Sha256Digest(sha256(b"right")))), Ok(()));
+    }
+
+    #[test]
+    fn an_upload_that_lacks_bytes_cannot_be_sealed() {
+        let refused = open(5).seal().map(|_| ());
+        assert_eq!(refused, Err(TransferError::Incomplete { received: 0, expected: 5 }));
+    }
+
+    proptest! {
+        /// A naive model: pieces with good or bad checksums, kills in the middle, and the bytes that count.
+        #[test]
+        fn whatever_breaks_the_bytes_that_count_are_a_prefix(
+            content in proptest::collection::vec(any::<u8>(), 1..400),
+            pieces in proptest::collection::vec((1_usize..90, any::<bool>(), any::<bool>(), any::<bool>()), 1..40),
+        ) {
+            let mut record = Record { unverified_from: None, ..record(u64::try_from(content.len())?) };
+            let mut stored: Vec<u8> = Vec::new();
+            let mut running = None;
+            for (size, checked, good, killed) in pieces {
+                let (mut upload, step) =
+                    Upload::resume(record.clone(), u64::try_from(stored.len())?, running.take(), NOW)?;
+                if let Step::Retract { to } = step {
+                    stored.truncate(usize::try_from(to)?);
+                    record = upload.record().clone();
+                }
+                prop_assert_eq!(&stored[..], &content[..stored.len()]);
+                let from = stored.len();
+                let bytes = &content[from..content.len().min(from + size)];
+                let sum = sha256(if good { bytes } else { b"something else" });
+                let chunk = piece(upload.offset(), checked.then_some(ChunkChecksum::Sha256(sum)));
+                if upload.begin_chunk(&chunk)? == Step::Remember {
+                    record = upload.record().clone();
+                }
+                upload.on_chunk(upload.offset(), bytes, NOW)?;
+                stored.extend_from_slice(bytes);
+                if killed {
+                    continue;
+                }
+                match upload.end_chunk() {
+                    Ok(Step::Remember) => record = upload.record().clone(),
+                    Ok(step) => prop_assert_eq!(step, Step::Proceed),
+                    Err(error) => {
+                        prop_assert_eq!(error, TransferError::ChecksumMismatch);
+                        prop_assert!(checked && !good);
+                        continue;
+                    }
+                }
+                running = upload.running();
+                if upload.is_full() {
+                    record.write.sha256 = Some(Sha256Digest(sha256(&content)));
+                    let sealed = upload.seal()?;
+                    prop_assert!(sealed.verify(None).is_ok());
+                    break;
+                }
+            }
+        }
+    }
+}
