@@ -110,6 +110,25 @@ pub enum ClientError {
         /// The name.
         name: String,
     },
+    /// A local file could not be worked on.
+    #[error("cannot {doing} {}", path.display())]
+    Local {
+        /// What was tried.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file that is transferred is not the one that the transfer began with.
+    #[error("{path} changed while it was transferred")]
+    SourceChanged {
+        /// The file.
+        path: String,
+    },
+    /// The caller cancelled the transfer.
+    #[error("the transfer was cancelled")]
+    Cancelled,
     /// A program said more than the caller wanted to hold in memory; it was killed.
     #[error("the program wrote more than {limit_bytes} bytes")]
     OutputTooLarge {
@@ -150,6 +169,9 @@ impl Coded for ClientError {
             | Self::Tls { .. } => ErrorCode::InvalidRequest,
             Self::BadPath { source, .. } => source.code(),
             Self::NoSuchName { .. } => ErrorCode::DevboxNotFound,
+            Self::Local { source, .. } => local_code(source),
+            Self::SourceChanged { .. } => ErrorCode::Conflict,
+            Self::Cancelled => ErrorCode::Interrupted,
             Self::OutputTooLarge { .. } => ErrorCode::TooLarge,
         }
     }
@@ -171,8 +193,14 @@ impl Coded for ClientError {
                 "set DEVBOX_CA_FILE to a PEM file with the certificates to trust"
             }
             Self::NoSuchName { .. } => "see `devbox ls` for the boxes that there are",
+            Self::SourceChanged { .. } => "transfer it again once nobody changes it any more",
             Self::OutputTooLarge { .. } => "stream the output, or write it to a file in the box",
-            Self::BadUserAgent | Self::Unwritable { .. } | Self::BadVariable { .. } | Self::Tls { .. } => {
+            Self::Local { .. }
+            | Self::Cancelled
+            | Self::BadUserAgent
+            | Self::Unwritable { .. }
+            | Self::BadVariable { .. }
+            | Self::Tls { .. } => {
                 return None;
             }
         };
@@ -224,4 +252,17 @@ fn hint_of_tls(error: &io::Error) -> Option<&'static str> {
         Error::InvalidMessage(_) => "write the address with http:// if the server has no TLS",
         _ => return None,
     })
+}
+
+fn local_code(error: &io::Error) -> ErrorCode {
+    match error.kind() {
+        io::ErrorKind::NotFound => ErrorCode::NotFound,
+        io::ErrorKind::PermissionDenied => ErrorCode::PermissionDenied,
+        io::ErrorKind::IsADirectory => ErrorCode::IsADirectory,
+        io::ErrorKind::StorageFull => ErrorCode::NoSpace,
+        io::ErrorKind::QuotaExceeded => ErrorCode::QuotaExceeded,
+        io::ErrorKind::ReadOnlyFilesystem => ErrorCode::ReadOnly,
+        io::ErrorKind::InvalidInput => ErrorCode::NotARegularFile,
+        _ => ErrorCode::Internal,
+    }
 }

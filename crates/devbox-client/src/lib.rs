@@ -25,12 +25,14 @@
 //! | [`retry`] | when a call is sent again |
 //! | [`transport`] | TCP and TLS byte streams |
 //! | [`client`] | boxes, keys, templates |
+//! | [`large`] | large files, in pieces |
 //! | [`sandbox`] | one box: files and processes |
 
 pub mod client;
 pub mod config;
 pub mod endpoint;
 pub mod error;
+pub mod large;
 pub mod retry;
 pub mod sandbox;
 pub mod transport;
@@ -40,6 +42,7 @@ mod call;
 pub use client::{Client, ListQuery};
 pub use config::ClientConfig;
 pub use error::ClientError;
+pub use large::{LargeOptions, OnProgress, TransferProgress};
 pub use retry::RetryPolicy;
 pub use sandbox::{Command, Output, Sandbox};
 

@@ -332,6 +332,14 @@ pub(crate) struct CpArgs {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
+    /// Transfer files from this size on in pieces, so that the same command, given again, goes on where it was cut off
+    #[arg(long, value_name = "SIZE", value_parser = parse::size, default_value = "100M")]
+    pub(crate) large: u64,
+
+    /// Size of a piece of a large upload
+    #[arg(long, value_name = "SIZE", value_parser = parse::size, default_value = "10M")]
+    pub(crate) piece: u64,
+
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
 }

@@ -7,10 +7,12 @@
 //! | [`upload`] | those steps as requests, many files in one |
 //! | [`download`] | a tree in a box, read directory by directory |
 //! | [`local_target`] | directories here that are written below, and nowhere else |
+//! | [`large`] | files that go in pieces, either way |
 //! | [`progress`] | how far it is |
 
 mod download;
 mod error;
+mod large;
 mod local_source;
 mod local_target;
 mod plan;
@@ -25,6 +27,7 @@ use crate::cli::CpArgs;
 use crate::commands::connect;
 
 pub(crate) use error::CopyError;
+use large::Large;
 use plan::{CopyPlan, plan};
 use progress::Progress;
 
@@ -37,15 +40,19 @@ pub(crate) async fn cp(args: CpArgs) -> anyhow::Result<ExitCode> {
     let client = connect(&args.connection)?;
     let sandbox = client.sandbox(copy_plan.reference()).await?.as_user(args.user.unwrap_or_default());
     let progress = Progress::new(args.quiet);
+    let large = Large::new(args.large, args.piece);
     let transfer = async {
         match copy_plan {
-            CopyPlan::Upload { sources, to } => upload::upload(&sandbox, &sources, &to.path, &progress).await,
+            CopyPlan::Upload { sources, to } => {
+                upload::upload(&sandbox, &sources, &to.path, &progress, &large).await
+            }
             CopyPlan::Download { sources, to } => {
-                download::download(&sandbox, &sources, &to, &progress).await
+                download::download(&sandbox, &sources, &to, &progress, &large).await
             }
         }
     };
-    // Ctrl-C drops the transfer, which removes what it has staged here; the box does the same on its side.
+    // Ctrl-C drops the transfer, which removes what it has staged here; the box does the same on its side. What came of a
+    // large file stays on both sides, for the same command given again.
     let outcome = tokio::select! {
         outcome = transfer => outcome,
         pressed = tokio::signal::ctrl_c() => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use devbox_client::Sandbox;
+use devbox_client::{LargeOptions, Sandbox};
 use devbox_guest::Body;
 use devbox_types::archive::{ArchiveRequest, NoSuchFormat, UnpackRequest};
 use devbox_types::devbox::Devbox;
@@ -22,6 +22,7 @@ use crate::client::Connector;
 use crate::content::Source;
 use crate::entry::{Entry, EntryIterator};
 use crate::failure::Failure;
+use crate::large::{Listener, large_options};
 use crate::process::{Process, Spec};
 use crate::runtime::{PerProcess, wait};
 use crate::save::save;
@@ -117,6 +118,53 @@ impl Guest {
         let request = WriteRequest { sha256: content.sha256, ..request };
         let write = async move { Ok(sandbox.write_with(request, content.body).await?) };
         Ok(wait(py, write, content.feeder)?.entry.into())
+    }
+
+    /// `told(done, total, retries)` says whether to go on.
+    #[pyo3(signature = (path, user, local, options, piece, resume, told))]
+    #[expect(clippy::too_many_arguments, reason = "Python's call has as many")]
+    fn upload_large(
+        &self,
+        py: Python<'_>,
+        path: &[u8],
+        user: &str,
+        local: PathBuf,
+        options: WriteOptions,
+        piece: u64,
+        resume: bool,
+        told: Option<Py<PyAny>>,
+    ) -> PyResult<Entry> {
+        let sandbox = self.act_as(py, user)?;
+        let request = options.request(BoxPath::parse(path).map_err(Failure::from)?)?;
+        let mut listener = Listener::new(told);
+        let options = large_options(piece, resume);
+        let upload = async {
+            let mut tell = |progress| listener.tell(progress);
+            let entry = sandbox.upload_large_file(&local, request, &options, &mut tell).await;
+            entry.map_err(|error| listener.explain(error))
+        };
+        wait(py, upload, None).map(Entry::from)
+    }
+
+    #[pyo3(signature = (path, user, local, resume, told))]
+    fn download_large(
+        &self,
+        py: Python<'_>,
+        path: &[u8],
+        user: &str,
+        local: PathBuf,
+        resume: bool,
+        told: Option<Py<PyAny>>,
+    ) -> PyResult<Entry> {
+        let sandbox = self.act_as(py, user)?;
+        let mut listener = Listener::new(told);
+        let options = large_options(LargeOptions::PIECE_BYTES, resume);
+        let download = async {
+            let mut tell = |progress| listener.tell(progress);
+            let entry = sandbox.download_large_file(path, &local, &options, &mut tell).await;
+            entry.map_err(|error| listener.explain(error))
+        };
+        wait(py, download, None).map(Entry::from)
     }
 
     fn write_many(&self, py: Python<'_>, user: &str, parts: Vec<Part>, verify: bool) -> PyResult<(u64, u64)> {

@@ -22,6 +22,7 @@ mod content;
 mod entry;
 mod failure;
 mod guest;
+mod large;
 mod process;
 mod runtime;
 mod save;

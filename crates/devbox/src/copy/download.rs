@@ -14,6 +14,7 @@ use devbox_types::{BoxPath, Entry, EntryKind, ListRequest, Timestamp};
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 
 use super::CopyError;
+use super::large::Large;
 use super::local_target::{Folder, Name};
 use super::plan::{Share, share};
 use super::progress::Progress;
@@ -28,8 +29,9 @@ pub(super) async fn download(
     sources: &[BoxPlace],
     to: &Path,
     progress: &Progress,
+    large: &Large,
 ) -> Result<(), CopyError> {
-    let copy = Copy { sandbox, progress };
+    let copy = Copy { sandbox, progress, large };
     let wants_directory = sources.len() > 1 || to.as_os_str().as_bytes().ends_with(b"/");
     let into = wants_directory || to.is_dir();
     for source in sources {
@@ -65,6 +67,7 @@ fn split(to: &Path) -> Result<(&Path, Name), CopyError> {
 struct Copy<'c> {
     sandbox: &'c Sandbox,
     progress: &'c Progress,
+    large: &'c Large,
 }
 
 /// What is left to do in a tree, last thing first.
@@ -86,7 +89,7 @@ impl Copy<'_> {
         if entry.kind == EntryKind::Directory {
             self.tree(path.clone(), entry, parent.folder(&name)?).await
         } else {
-            self.file(path.clone(), parent, name).await
+            self.file(path.clone(), entry.size_bytes, parent, name).await
         }
     }
 
@@ -128,7 +131,7 @@ impl Copy<'_> {
         let path = entry.path.0;
         let name = name_in(directory, &path)?;
         match entry.kind {
-            EntryKind::File => self.file(path, folder, name).await?,
+            EntryKind::File => self.file(path, entry.size_bytes, folder, name).await?,
             EntryKind::Symlink => folder.link(&name, &entry.target.unwrap_or_default(), entry.modified)?,
             EntryKind::Directory => {
                 let (mode, modified) = (entry.mode, entry.modified);
@@ -142,7 +145,16 @@ impl Copy<'_> {
         Ok(None)
     }
 
-    async fn file(&self, path: BoxPath, folder: &Folder, name: Name) -> Result<(), CopyError> {
+    async fn file(
+        &self,
+        path: BoxPath,
+        size_bytes: u64,
+        folder: &Folder,
+        name: Name,
+    ) -> Result<(), CopyError> {
+        if self.large.is(size_bytes) {
+            return self.large.download(self.sandbox, &path, folder, &name, self.progress).await;
+        }
         let mut content = self.sandbox.open_with(ReadRequest::whole(path.clone())).await?;
         let mut staged = folder.stage(name)?;
         let mut received = 0;

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +60,17 @@ impl Folder {
             }
             Err(error) => Err(unwritable(&shown, error)),
         }
+    }
+
+    /// A path that leads to this name in the directory that is open here, wherever that is by now.
+    pub(super) fn path_of(&self, name: &Name) -> PathBuf {
+        let directory = self.directory.as_raw_fd();
+        PathBuf::from(format!("/proc/self/fd/{directory}")).join(&name.0)
+    }
+
+    /// The path to show to a person.
+    pub(super) fn shown_path_of(&self, name: &Name) -> PathBuf {
+        self.shown.join(&name.0)
     }
 
     /// Begins a file of this name; it appears, or replaces what is there, when it is published.

@@ -13,6 +13,7 @@ use devbox_types::{BoxPath, Coded as _, EntryKind, ErrorCode, Problem};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::CopyError;
+use super::large::Large;
 use super::local_source::{LocalFile, LocalTree, OpenFile, Step, child};
 use super::plan::{Share, share};
 use super::progress::Progress;
@@ -38,11 +39,12 @@ pub(super) async fn upload(
     sources: &[PathBuf],
     to: &[u8],
     progress: &Progress,
+    large: &Large,
 ) -> Result<(), CopyError> {
     let destination = sandbox.resolve(to)?;
     let exists = is_directory(sandbox, &destination).await?;
     let into = exists || sources.len() > 1 || destination.wants_directory();
-    let mut batch = Batch::new(sandbox, progress, exists.then(|| destination.clone()));
+    let mut batch = Batch::new(sandbox, progress, large, exists.then(|| destination.clone()));
     for source in sources {
         let target = match share(source) {
             Share::Itself(name) if into => child(&destination, name, source)?,
@@ -68,6 +70,7 @@ async fn is_directory(sandbox: &Sandbox, path: &BoxPath) -> Result<bool, CopyErr
 struct Batch<'c> {
     sandbox: &'c Sandbox,
     progress: &'c Progress,
+    large: &'c Large,
     /// The directory that was there before, which keeps its own mode and time.
     kept: Option<BoxPath>,
     directories: Vec<Operation>,
@@ -78,10 +81,11 @@ struct Batch<'c> {
 }
 
 impl<'c> Batch<'c> {
-    fn new(sandbox: &'c Sandbox, progress: &'c Progress, kept: Option<BoxPath>) -> Self {
+    fn new(sandbox: &'c Sandbox, progress: &'c Progress, large: &'c Large, kept: Option<BoxPath>) -> Self {
         Self {
             sandbox,
             progress,
+            large,
             kept,
             directories: Vec::new(),
             files: Vec::new(),
@@ -97,7 +101,9 @@ impl<'c> Batch<'c> {
             Step::Enter(path) => {
                 self.directories.push(Operation::Mkdir { path, mode: None, parents: true });
             }
-            Step::File(file, size) if size > ALONE_BYTES => self.send_alone(&file).await?,
+            Step::File(file, size) if size > ALONE_BYTES || self.large.is(size) => {
+                self.send_alone(&file).await?
+            }
             Step::File(file, size) => {
                 self.bytes += size;
                 self.files.push(file);
@@ -143,6 +149,9 @@ impl Batch<'_> {
     async fn send_alone(&self, file: &LocalFile) -> Result<(), CopyError> {
         let trouble = Trouble::default();
         let opened = file.open()?;
+        if self.large.is(opened.size) {
+            return self.large.upload(self.sandbox, file, opened, self.progress).await;
+        }
         let (request, body) = part(file, opened, self.progress, &trouble);
         trouble.explain(self.sandbox.write_with(request, body).await)?;
         self.progress.file_done();

@@ -35,7 +35,7 @@ from .errors import (
     TooLarge,
     Unsupported,
 )
-from .fs import FileSystem
+from .fs import FileSystem, Progress
 from .process import Process, Result
 from .sandbox import Sandbox
 from .uploads import FileUpload
@@ -65,6 +65,7 @@ __all__ = [
     "PermissionDenied",
     "PreconditionFailed",
     "Process",
+    "Progress",
     "Result",
     "RuntimeNotFound",
     "Sandbox",

@@ -4,7 +4,7 @@ Paths are absolute and in bytes; users are written as the API does (empty: the b
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypedDict, final, type_check_only
@@ -161,6 +161,24 @@ class Guest:
         source: bytes | Path | Iterator[bytes],
         options: tuple[str, int, bool],
     ) -> tuple[int, int]: ...
+    def upload_large(
+        self,
+        path: bytes,
+        user: str,
+        local: str | os.PathLike[str],
+        options: WriteOptions,
+        piece: int,
+        resume: bool,
+        told: Callable[[int, int, int], object] | None,
+    ) -> Entry: ...
+    def download_large(
+        self,
+        path: bytes,
+        user: str,
+        local: str | os.PathLike[str],
+        resume: bool,
+        told: Callable[[int, int, int], object] | None,
+    ) -> Entry: ...
     def write_many(
         self,
         user: str,

@@ -183,6 +183,12 @@ class KeyNotFound(DevboxError, LookupError):
 # What is there and in the way.
 
 
+class UploadNotFound(DevboxError, LookupError):
+    """There is no such upload: it was given up, or expired."""
+
+    default_code = "upload_not_found"
+
+
 class Exists(DevboxError, FileExistsError):
     """There is an entry at this path already."""
 
@@ -298,6 +304,12 @@ class DigestMismatch(DevboxError):
     """What arrived is not what was sent; nothing was changed."""
 
     default_code = "digest_mismatch"
+
+
+class ChecksumMismatch(DevboxError):
+    """A piece of an upload is not what was sent; it does not count."""
+
+    default_code = "checksum_mismatch"
 
 
 class Interrupted(DevboxError, ConnectionError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, overload
 
@@ -24,6 +25,23 @@ _ENDINGS: dict[str, ArchiveFormat] = {
     ".tgz": "tar.gz",
     ".tar.zst": "tar.zst",
 }
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the transfer of a large file is."""
+
+    #: How many bytes are stored where they go.
+    done_bytes: int
+    #: How many there are.
+    total_bytes: int
+    #: How often a request had to be repeated so far.
+    retries: int = 0
+
+    @property
+    def percent(self) -> float:
+        """The same in percent; of nothing, all is done."""
+        return 100.0 * self.done_bytes / self.total_bytes if self.total_bytes else 100.0
+
 
 #: How many changes to names, or files, go into one request where the caller did not ask for one.
 BATCH_SIZE = 10_000
@@ -154,6 +172,67 @@ class FileSystem:
         Permission bits and modification time come along. Returns what the file in the box is.
         """
         return self._guest.download(self._resolve(remote_path), user_to_wire(user), Path(local_path))
+
+    # Large files.
+
+    def upload_large_file(
+        self,
+        local_path: LocalPath,
+        remote_path: BoxPath,
+        on_progress: Callable[[Progress], object] | None = None,
+        *,
+        chunk_size: int = 10 * 1024 * 1024,
+        resume: bool = True,
+        mode: int | None = None,
+        mtime: float | None = None,
+        parents: bool = True,
+        if_match: str | None = None,
+        if_absent: bool = False,
+        user: User = None,
+    ) -> _native.Entry:
+        """Uploads a local file in pieces, and returns what it is in the box.
+
+        A dropped line costs at most one piece: it is sent again, with growing pauses. If this program, the server or the
+        box is restarted, the same call goes on where the last one ended, as long as the local file is unchanged;
+        ``resume=False`` remembers nothing. The file shows in the box when it is whole and its SHA-256 is right; if the
+        local file changes meanwhile, that is :class:`Conflict`.
+
+        ``on_progress`` is called with a :class:`Progress` after each piece. Returning ``False``, or raising, cancels the
+        upload and leaves nothing of it.
+        """
+        whole("chunk_size", chunk_size, least=1)
+        source = Path(local_path)
+        mode, modified_ns = uploads.attributes(source, mode, mtime)
+        options: _native.WriteOptions = {
+            "mode": mode,
+            "modified_ns": modified_ns,
+            "parents": parents,
+            "nofollow": False,
+            "sync": False,
+            "verify": True,
+            "if_match": if_match,
+            "if_absent": if_absent,
+        }
+        path, acting = self._resolve(remote_path), user_to_wire(user)
+        return self._guest.upload_large(path, acting, source, options, chunk_size, resume, _listener(on_progress))
+
+    def download_large_file(
+        self,
+        remote_path: BoxPath,
+        local_path: LocalPath,
+        on_progress: Callable[[Progress], object] | None = None,
+        *,
+        resume: bool = True,
+        user: User = None,
+    ) -> _native.Entry:
+        """Downloads a file so that nothing has to come twice, and returns what it is in the box.
+
+        What has come lies beside the target as ``.NAME.devbox-part``, and the same call goes on with it. All bytes are of
+        one version of the file: if it changes in the box meanwhile, that is :class:`Conflict`. The local file is replaced in
+        one step. ``on_progress`` is as for :meth:`upload_large_file`.
+        """
+        path, acting = self._resolve(remote_path), user_to_wire(user)
+        return self._guest.download_large(path, acting, Path(local_path), resume, _listener(on_progress))
 
     # Many files.
 
@@ -449,6 +528,14 @@ class FileSystem:
 def _target(target: BoxPath) -> str | dict[str, str]:
     """What a symbolic link says, as it is written: not resolved, and not checked."""
     return bytes_to_json(encode(target))
+
+
+def _listener(
+    on_progress: Callable[[Progress], object] | None,
+) -> Callable[[int, int, int], object] | None:
+    if on_progress is None:
+        return None
+    return lambda done, total, retries: on_progress(Progress(done, total, retries))
 
 
 def _prefix_in_zip(path: bytes) -> str:
