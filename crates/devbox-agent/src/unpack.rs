@@ -16,8 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::deadline::Deadline;
 
-/// The most archives that are unpacked at a time, each on a thread of its own; more wait their turn.
-pub(crate) const MAX_UNPACKING: usize = 8;
+/// The most archives that are unpacked at a time, each on a thread of its own; more wait their turn. Two of the largest, at a
+/// kilobyte for each of 100,000 entries, are what the agent's memory (256 MiB) holds.
+pub(crate) const MAX_UNPACKING: usize = 2;
 
 /// How many pieces of an archive may wait to be unpacked.
 const WAITING_PIECES: usize = 4;
