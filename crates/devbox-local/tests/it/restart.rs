@@ -178,7 +178,8 @@ async fn nothing_leaks(pool: PoolChoice) {
         let data = machine.directory.path().to_string_lossy().into_owned();
         table.lines().filter(|line| line.contains(&data) || line.contains("/run/devbox")).count()
     };
-    let descriptors = || machine.spawner_descriptors();
+    // A box is deleted once nobody can find it; what it held is removed by a process of its own, which takes a moment.
+    let settled = async || within("the removal", async || (machine.pool_entries() == 0).then_some(())).await;
     let mut before = 0;
     for round in 0..BOXES {
         let id = machine.create().await;
@@ -186,10 +187,13 @@ async fn nothing_leaks(pool: PoolChoice) {
         assert!(matches!(machine.backend.reach(&id).await, Ok(Reach::Transport(_))));
         machine.backend.delete(&id).await.expect("deleted");
         if round == 2 {
-            before = descriptors();
+            settled().await;
+            before = machine.spawner_descriptors();
         }
     }
-    assert_eq!(descriptors(), before, "descriptors of the spawner");
+    settled().await;
+    let as_before = async || (machine.spawner_descriptors() <= before).then_some(());
+    within("the spawner's descriptors to be as few as before", as_before).await;
     assert_eq!(mounts(), 0);
     for controller in ["cpu", "memory", "pids", "freezer"] {
         let folder = format!("/sys/fs/cgroup/{controller}/devbox/{}", instance.trim());
@@ -202,7 +206,6 @@ async fn nothing_leaks(pool: PoolChoice) {
     for folder in ["records", "sockets"] {
         assert_eq!(std::fs::read_dir(data.join(folder)).expect("a folder").count(), 0, "{folder}");
     }
-    assert_eq!(machine.pool_entries(), 0);
     let directory = machine.end().await;
     assert!(!std::path::Path::new(&format!("/sys/fs/cgroup/memory/devbox/{}", instance.trim())).exists());
     directory.close().expect("nothing holds the data directory");
