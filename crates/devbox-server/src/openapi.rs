@@ -119,7 +119,7 @@ mod tests {
         ] {
             assert!(paths.contains_key(path), "{path} is missing");
         }
-        assert_eq!(paths.len(), 21);
+        assert_eq!(paths.len(), 22);
     }
 
     #[test]
