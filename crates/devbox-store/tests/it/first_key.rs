@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use devbox_store::{ApiSecret, Store, StoreError};
+use devbox_store::{ApiSecret, NewKey, Store, StoreError};
 use devbox_types::devbox::KeyRole;
 
 fn mode(path: &std::path::Path) -> u32 {
@@ -29,6 +29,9 @@ async fn revoking_it_does_not_make_another() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = Store::open(directory.path()).await.expect("a store");
     let first = store.ensure_first_key(directory.path()).await.expect("a key").expect("the first");
+    // The last admin key stays, so there has to be another.
+    let other = NewKey { project: "default".to_owned(), role: KeyRole::Admin, name: None };
+    store.create_key(other).await.expect("another admin key");
     store.revoke_key(first.secret.id(), None).await.expect("a revocation");
     fs::remove_file(&first.path).expect("first.key");
     assert_eq!(store.ensure_first_key(directory.path()).await.expect("an answer"), None);
