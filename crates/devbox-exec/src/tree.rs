@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often new processes are looked for before those that are known are killed: each look finds fewer, because what
 /// was found was stopped and cannot fork. A fork bomb is held by the limit of processes, which its stopped ones use up.
 const MAX_STOPPING_PASSES: u32 = 16;
+/// Longer than execve(2) takes from the end of the old environment to the new one.
+const EXECUTION: Duration = Duration::from_millis(5);
 /// Pauses between looks, while dying processes go away.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -39,9 +41,14 @@ impl Tree {
         Self { main, started: Stat::of(main).map_or(0, |stat| stat.started), cookie }
     }
 
-    /// Sends a signal to every process of the tree; returns how many there were.
+    /// Sends a signal to every process of the tree; returns how many there were. SIGKILL is a [`Tree::kill`].
     pub(crate) fn signal(&self, signal: Signal) -> usize {
         let members = self.members();
+        if signal == Signal::KILL && !members.is_empty() {
+            // What forks while /proc is read would live on.
+            self.kill();
+            return members.len();
+        }
         members.iter().for_each(|member| send(member, signal));
         members.len()
     }
@@ -55,9 +62,13 @@ impl Tree {
         loop {
             let members = self.stop_all();
             members.iter().for_each(|member| send(member, Signal::KILL));
-            // One that forked where the reading of /proc had already passed is found by looking once more.
-            if members.is_empty() && self.members().is_empty() {
-                return 0;
+            // One that forked where the reading of /proc had already passed, or was being executed and had no environment
+            // to be known by, is found by looking once more.
+            if members.is_empty() {
+                thread::sleep(EXECUTION);
+                if self.members().is_empty() {
+                    return 0;
+                }
             }
             if Instant::now() >= deadline {
                 return members.len();
