@@ -83,9 +83,13 @@ impl Machine {
         found.map(|(pid, _)| pid).expect("a first process")
     }
 
-    /// How many descriptors the spawner holds. A user namespace it keeps for the next box is one.
+    /// How many descriptors the spawner holds, but for the user namespaces that it keeps: one for each range of ids it ever
+    /// used, and which are free depends on the other boxes of this machine.
     pub(crate) fn spawner_descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.spawner)).expect("descriptors").count()
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.spawner)).expect("descriptors");
+        let targets =
+            descriptors.flatten().filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+        targets.filter(|target| !target.to_string_lossy().starts_with("user:")).count()
     }
 
     /// How many boxes the pool holds, seen through the spawner, who alone has it mounted.
