@@ -11,8 +11,8 @@ use devbox_client::{Client, ClientConfig, Command as Run, CreateRequest};
 use devbox_guest::{Body, Guest, GuestClient, UnixTransport};
 use devbox_testkit::{LiveServer, ServerOptions};
 use devbox_types::agent::{AgentConfig, AgentListen};
-use devbox_types::file::{ReadRequest, Sha256Digest, WriteRequest};
-use devbox_types::{ActingUser, BoxId, BoxPath, Grant};
+use devbox_types::file::{ReadRequest, WriteRequest};
+use devbox_types::{ActingUser, BoxId, BoxPath, Digests, Grant};
 use futures_util::stream::{self, StreamExt as _};
 use tokio::runtime::Runtime;
 
@@ -100,7 +100,7 @@ impl Subject for GuestSubject {
     fn upload(&mut self, file: &str, content: Content, digest: Option<[u8; 32]>) -> Result<()> {
         let request = WriteRequest {
             length: Some(content.length),
-            sha256: digest.map(Sha256Digest),
+            digests: digest.map(Digests::of_sha256).unwrap_or_default(),
             ..WriteRequest::to(self.path(file)?)
         };
         let body = Body::from_stream(stream::iter(content.chunks().map(Ok)), Some(content.length));

@@ -306,7 +306,7 @@ impl Session {
     fn publish(self) -> Result<UploadStatus, Problem> {
         let Self { note, parked, upload, .. } = self;
         let sealed = upload.seal().map_err(|error| Problem::of(&error))?;
-        let read_back = sealed.wants_digest().then(|| parked.digest()).transpose()?;
+        let read_back = sealed.wants_digests().map(|wanted| parked.digests(wanted)).transpose()?;
         if let Err(error) = sealed.verify(read_back) {
             let problem = Problem::of(&error).with_path(&sealed.record().write.path);
             parked.discard()?;

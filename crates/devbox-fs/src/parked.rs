@@ -6,11 +6,10 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use devbox_types::file::{Sha256Digest, WriteRequest, Written};
-use devbox_types::{BoxPath, Entry, Right};
+use devbox_types::file::{WriteRequest, Written};
+use devbox_types::{Algorithms, BoxPath, DigestHasher, Digests, Entry, Right};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 
 use crate::attributes::Attributes;
 use crate::error::{At as _, FsError};
@@ -171,12 +170,12 @@ impl Parked {
         Ok(())
     }
 
-    /// Reads all that is stored for its digest.
+    /// Reads all that is stored for its digests.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn digest(&self) -> Result<Sha256Digest, FsError> {
-        let mut hasher = Sha256::new();
+    pub fn digests(&self, algorithms: Algorithms) -> Result<Digests, FsError> {
+        let mut hasher = DigestHasher::new(algorithms);
         let mut buffer = vec![0; READ_BUFFER];
         let mut at = 0;
         while at < self.stored {
@@ -191,7 +190,7 @@ impl Parked {
                 Err(errno) => return Err(FsError::at("read back", &self.path, errno)),
             }
         }
-        Ok(Sha256Digest(hasher.finalize().into()))
+        Ok(hasher.finish())
     }
 
     /// Publishes the file under the path of `request`, as [`Staged::publish`] does; its digest was compared already.
@@ -201,7 +200,7 @@ impl Parked {
     pub fn publish(self, request: WriteRequest) -> Result<Written, FsError> {
         let view = self.view.clone();
         let _acting = view.act()?;
-        let request = WriteRequest { make_parents: false, sha256: None, ..request };
+        let request = WriteRequest { make_parents: false, digests: Digests::default(), ..request };
         let aimed = view.target(&request).and_then(|target| {
             let here = Attributes::of(self.directory.as_fd()).at("look at the directory of", &self.path)?;
             let there = Attributes::of(target.place.directory.as_fd());

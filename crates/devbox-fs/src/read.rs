@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use devbox_types::file::{ByteRange, FileHead, ReadRequest};
-use devbox_types::{BoxPath, EntryKind, Right};
+use devbox_types::{BoxPath, Digests, EntryKind, Right};
 use rustix::fs::{FsWord, OFlags};
 use rustix::io::Errno;
 
@@ -68,7 +68,14 @@ impl View {
             return Err(FsError::RangeNotSatisfiable { path: path.clone(), size_bytes: size });
         };
         let length = if not_modified { 0 } else { length };
-        let head = FileHead { entry, offset, length, partial: range != ByteRange::Whole, not_modified };
+        let head = FileHead {
+            entry,
+            offset,
+            length,
+            partial: range != ByteRange::Whole,
+            not_modified,
+            digests: Digests::default(),
+        };
         let source = match generated {
             _ if length == 0 || request.head => Source::Nothing,
             Some(bytes) => Source::Generated(bytes),

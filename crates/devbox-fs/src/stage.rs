@@ -3,10 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use devbox_types::file::{Durability, WriteRequest, Written};
-use devbox_types::{BoxPath, Right};
+use devbox_types::{BoxPath, DigestHasher, Right};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 
 use crate::attributes::Attributes;
 use crate::condition;
@@ -30,7 +29,7 @@ pub(crate) struct Draft {
     /// The reserved name of a file that could not be, or was not to stay, unnamed.
     pub(crate) name: Option<Vec<u8>>,
     pub(crate) request: WriteRequest,
-    hasher: Option<Sha256>,
+    hasher: Option<DigestHasher>,
     pub(crate) written: u64,
     limit: u64,
 }
@@ -195,7 +194,8 @@ impl Draft {
             return Err(FsError::TooLarge { limit_bytes: limit });
         }
         reserve_space(&file, length, &request.path)?;
-        let hasher = request.sha256.is_some().then(Sha256::new);
+        let announced = request.digests.algorithms();
+        let hasher = (!announced.is_empty()).then(|| DigestHasher::new(announced));
         Ok(Self { file, name, request, hasher, written: 0, limit })
     }
 
@@ -235,8 +235,8 @@ impl Draft {
         if let Some(expected) = self.request.length.filter(|expected| *expected != self.written) {
             return Err(FsError::ShortBody { path: path.clone(), expected, received: self.written });
         }
-        if let (Some(hasher), Some(wanted)) = (self.hasher.take(), self.request.sha256)
-            && hasher.finalize()[..] != wanted.0
+        if let Some(hasher) = self.hasher.take()
+            && !self.request.digests.are_met_by(&hasher.finish())
         {
             return Err(FsError::DigestMismatch { path: path.clone() });
         }

@@ -7,7 +7,7 @@ use devbox_guest::{FileContent, Guest};
 use devbox_types::etag::parse_list;
 use devbox_types::file::{ByteRange, FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::Operation;
-use devbox_types::{BoxPath, ErrorCode, Etag, Grant, Problem, Timestamp, WriteCondition};
+use devbox_types::{BoxPath, Digests, ErrorCode, Etag, Grant, Problem, Timestamp, WriteCondition};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::call::{Call, header_text, invalid};
@@ -65,6 +65,7 @@ fn read_request(call: &Call) -> Result<ReadRequest, Problem> {
             .transpose()
             .or_else(|error| tags(&header::IF_RANGE, Err(error)))?,
         head: call.method == Method::HEAD,
+        want_digest: None,
     })
 }
 
@@ -75,7 +76,7 @@ fn write_request(call: &mut Call, length: Option<u64>) -> Result<WriteRequest, P
     Ok(WriteRequest {
         condition: condition(&call.headers)?,
         length,
-        sha256: announced_digest(&call.headers)?,
+        digests: announced_digests(&call.headers)?,
         ..request
     })
 }
@@ -88,10 +89,8 @@ pub(crate) fn condition(headers: &HeaderMap) -> Result<WriteCondition, Problem> 
     tags(if if_match.is_some() { &header::IF_MATCH } else { &header::IF_NONE_MATCH }, condition)
 }
 
-/// The digest that a request or a part announces, under either name.
-pub(crate) fn announced_digest(
-    headers: &HeaderMap,
-) -> Result<Option<devbox_types::file::Sha256Digest>, Problem> {
+/// The digests that a request or a part announces, under either name.
+pub(crate) fn announced_digests(headers: &HeaderMap) -> Result<Digests, Problem> {
     let values = [&wire::REPR_DIGEST, &wire::CONTENT_DIGEST].map(|name| headers.get_all(name));
     let texts = values.iter().flatten().map(|value| value.to_str().unwrap_or(""));
     digest::from_headers(texts).map_err(|error| Problem::of(&error))

@@ -8,13 +8,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use devbox_guest::wire::{self, json::to_ascii, tus};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{ErrorCode, Problem, UploadId};
+use devbox_types::{Digests, ErrorCode, Problem, UploadId};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::call::{Call, header_text, invalid};
 use crate::content::Content;
 use crate::failure::Failure;
-use crate::files::{announced_digest, condition, http_date, set_etag, value};
+use crate::files::{announced_digests, condition, http_date, set_etag, value};
 use crate::json;
 
 const VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -100,7 +100,7 @@ pub(crate) async fn append(
         offset,
         length: body.length(),
         checksum: checksum(&call)?,
-        sha256: announced_digest(&call.headers)?,
+        digests: announced_digests(&call.headers)?,
     };
     let status = call.guest.append_upload(&call.grant, chunk, body).await?;
     render(&call, StatusCode::NO_CONTENT, &status)
@@ -146,7 +146,7 @@ fn upload_request(call: &mut Call) -> Result<UploadRequest, Problem> {
     let digest_follows = call.query.take_flag("digest_follows")?;
     call.finish_query()?;
     write.condition = condition(&call.headers)?;
-    write.sha256 = announced_digest(&call.headers)?;
+    write.digests = announced_digests(&call.headers)?;
     write.length = Some(length);
     Ok(UploadRequest { write, digest_follows, metadata })
 }
@@ -162,7 +162,7 @@ fn first_piece(
         return Ok(None);
     }
     let checksum = checksum(call)?;
-    Ok(Some(ChunkRequest { id: status.id.clone(), offset: 0, length, checksum, sha256: None }))
+    Ok(Some(ChunkRequest { id: status.id.clone(), offset: 0, length, checksum, digests: Digests::default() }))
 }
 
 fn checksum(call: &Call) -> Result<Option<devbox_types::upload::ChunkChecksum>, Problem> {

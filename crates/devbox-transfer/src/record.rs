@@ -7,15 +7,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use devbox_types::etag::parse_list;
-use devbox_types::file::{Durability, Sha256Digest, WriteRequest};
-use devbox_types::{ActingUser, BoxPath, Timestamp, UploadId, WirePath, WriteCondition};
+use devbox_types::file::{Durability, WriteRequest};
+use devbox_types::{ActingUser, BoxPath, Digests, Timestamp, UploadId, WirePath, WriteCondition};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::TransferError;
 
 /// The version of the form. A record of another version is damaged: uploads do not outlive an upgrade that changes it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The hexadecimal digits of a SHA-256.
 const SUM: usize = 64;
 
@@ -129,7 +129,7 @@ struct Written {
     nofollow: bool,
     sync: bool,
     length: u64,
-    sha256: Option<Sha256Digest>,
+    digests: Digests,
     digest_follows: bool,
     metadata: String,
     expires: Timestamp,
@@ -170,7 +170,7 @@ impl From<&Record> for Written {
             nofollow: write.nofollow,
             sync: write.durability == Durability::Power,
             length: record.length(),
-            sha256: write.sha256,
+            digests: write.digests,
             digest_follows: record.digest_follows,
             metadata: record.metadata.clone(),
             expires: record.expires,
@@ -203,7 +203,7 @@ impl Written {
             nofollow: self.nofollow,
             durability,
             length: Some(self.length),
-            sha256: self.sha256,
+            digests: self.digests,
         };
         let directory = BASE64.decode(self.directory).ok()?;
         let staging = Staging { directory, name: BASE64.decode(self.name).ok()?, inode: self.inode };

@@ -1,9 +1,7 @@
 //! The receiving side of an upload: which bytes count, and when the whole may be published.
 
-use devbox_types::Timestamp;
-use devbox_types::file::Sha256Digest;
 use devbox_types::upload::ChunkRequest;
-use sha2::{Digest as _, Sha256};
+use devbox_types::{Algorithms, DigestAlgorithm, DigestHasher, Digests, Timestamp};
 
 use crate::checksum::ChunkVerifier;
 use crate::error::TransferError;
@@ -25,16 +23,16 @@ pub struct Upload<State> {
 pub struct Open {
     /// How many bytes are stored.
     offset: u64,
-    /// The digest of all of them, if it is kept.
-    whole: Option<Sha256>,
+    /// The digests of all of them, as far as they are kept.
+    whole: Option<DigestHasher>,
     piece: Option<ChunkVerifier>,
 }
 
 /// Is whole.
 #[derive(Debug)]
 pub struct Sealed {
-    /// The digest of what came, if it was kept.
-    digest: Option<Sha256Digest>,
+    /// The digests of what came that were kept.
+    digests: Digests,
 }
 
 /// What whoever holds the bytes does next.
@@ -53,11 +51,11 @@ pub enum Step {
     },
 }
 
-/// The digest of the bytes so far, kept in memory between two pieces.
+/// The digests of the bytes so far, kept in memory between two pieces.
 #[derive(Debug, Clone)]
 pub struct RunningDigest {
     offset: u64,
-    hasher: Sha256,
+    hasher: DigestHasher,
 }
 
 impl Upload<Open> {
@@ -85,12 +83,12 @@ impl Upload<Open> {
             Some(_) => Step::Retract { to: offset },
             None => Step::Proceed,
         };
-        let hashes = record.digest_follows || record.write.sha256.is_some();
+        let hashed = hashed(&record);
         let whole = match running {
             Some(running) if running.offset == offset => Some(running.hasher),
-            _ => (offset == 0).then(Sha256::new),
+            _ => (offset == 0).then(|| DigestHasher::new(hashed)),
         };
-        let state = Open { offset, whole: whole.filter(|_| hashes), piece: None };
+        let state = Open { offset, whole: whole.filter(|_| !hashed.is_empty()), piece: None };
         Ok((Self { record, state }, step))
     }
 
@@ -107,11 +105,8 @@ impl Upload<Open> {
         if chunk.length.is_some_and(|more| more > length - expected) {
             return Err(TransferError::BeyondEnd { length });
         }
-        match (chunk.sha256, self.record.write.sha256) {
-            (Some(now), Some(before)) if now != before => return Err(TransferError::Contradiction),
-            (Some(now), _) => self.record.write.sha256 = Some(now),
-            (None, _) => {}
-        }
+        let digests = self.record.write.digests.join(&chunk.digests);
+        self.record.write.digests = digests.map_err(|_| TransferError::Contradiction)?;
         let Some(checksum) = chunk.checksum else { return Ok(Step::Proceed) };
         self.state.piece = Some(ChunkVerifier::new(checksum));
         self.record.unverified_from = Some(expected);
@@ -189,29 +184,29 @@ impl Upload<Open> {
         }
         let mut record = self.record;
         record.phase = Phase::Publishing;
-        let digest = self.state.whole.map(|hasher| Sha256Digest(hasher.finalize().into()));
-        Ok(Upload { record, state: Sealed { digest } })
+        let digests = self.state.whole.map(DigestHasher::finish).unwrap_or_default();
+        Ok(Upload { record, state: Sealed { digests } })
     }
 }
 
 impl Upload<Sealed> {
-    /// Whether a digest was announced, and none was kept: the stored bytes then have to be read once for
-    /// [`Upload::verify`].
+    /// Which digests of the stored bytes [`Upload::verify`] needs, for they were announced and not kept: the bytes then have
+    /// to be read once.
     #[must_use]
-    pub fn wants_digest(&self) -> bool {
-        self.record.write.sha256.is_some() && self.state.digest.is_none()
+    pub fn wants_digests(&self) -> Option<Algorithms> {
+        let announced = self.record.write.digests;
+        let kept = self.state.digests.algorithms();
+        let lacks = announced.algorithms().iter().any(|algorithm| !kept.contains(algorithm));
+        lacks.then(|| announced.algorithms())
     }
 
-    /// Compares the whole with what was announced; `read_back` is the digest of what is stored, if that was wanted.
+    /// Compares the whole with what was announced; `read_back` is of what is stored, if that was wanted.
     ///
     /// # Errors
     /// [`TransferError::DigestMismatch`].
-    pub fn verify(&self, read_back: Option<Sha256Digest>) -> Result<(), TransferError> {
-        let Some(announced) = self.record.write.sha256 else { return Ok(()) };
-        match read_back.or(self.state.digest) {
-            Some(found) if found == announced => Ok(()),
-            _ => Err(TransferError::DigestMismatch),
-        }
+    pub fn verify(&self, read_back: Option<Digests>) -> Result<(), TransferError> {
+        let found = read_back.unwrap_or(self.state.digests);
+        if self.record.write.digests.are_met_by(&found) { Ok(()) } else { Err(TransferError::DigestMismatch) }
     }
 
     /// The record of the upload once its file is published.
@@ -229,10 +224,17 @@ impl<State> Upload<State> {
     }
 }
 
+/// Which digests are made as pieces come: those that were announced, or the SHA-256 where some digest is to follow.
+fn hashed(record: &Record) -> Algorithms {
+    let announced = record.write.digests.algorithms();
+    if record.digest_follows { announced.with(DigestAlgorithm::Sha256) } else { announced }
+}
+
 #[cfg(test)]
 mod tests {
     use devbox_types::upload::ChunkChecksum;
     use proptest::prelude::*;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
     use crate::record::tests::record;
@@ -245,7 +247,7 @@ mod tests {
     }
 
     fn piece(offset: u64, checksum: Option<ChunkChecksum>) -> ChunkRequest {
-        ChunkRequest { id: record(0).id, offset, length: None, checksum, sha256: None }
+        ChunkRequest { id: record(0).id, offset, length: None, checksum, digests: Digests::default() }
     }
 
     fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -286,11 +288,11 @@ mod tests {
     fn the_whole_is_compared_with_the_digest_that_came_last() {
         for (content, outcome) in [(b"right", Ok(())), (b"wrong", Err(TransferError::DigestMismatch))] {
             let mut upload = open(5);
-            let last = ChunkRequest { sha256: Some(Sha256Digest(sha256(b"right"))), ..piece(0, None) };
+            let last = ChunkRequest { digests: Digests::of_sha256(sha256(b"right")), ..piece(0, None) };
             assert_eq!(upload.begin_chunk(&last), Ok(Step::Proceed));
             assert_eq!(upload.on_chunk(0, content, NOW), Ok(Step::Append));
             let sealed = upload.seal().expect("a whole upload");
-            assert!(!sealed.wants_digest());
+            assert_eq!(sealed.wants_digests(), None);
             assert_eq!(sealed.verify(None), outcome);
         }
     }
@@ -299,13 +301,13 @@ mod tests {
     fn after_a_restart_the_whole_is_read_back() {
         let record = Record { unverified_from: None, ..record(5) };
         let (mut upload, _) = Upload::resume(record, 3, None, NOW).expect("an upload");
-        let last = ChunkRequest { sha256: Some(Sha256Digest(sha256(b"right"))), ..piece(3, None) };
+        let last = ChunkRequest { digests: Digests::of_sha256(sha256(b"right")), ..piece(3, None) };
         assert_eq!(upload.begin_chunk(&last), Ok(Step::Proceed));
         assert_eq!(upload.on_chunk(3, b"ht", NOW), Ok(Step::Append));
         let sealed = upload.seal().expect("a whole upload");
-        assert!(sealed.wants_digest());
+        assert_eq!(sealed.wants_digests(), Some(Algorithms::SHA_256));
         assert_eq!(sealed.verify(None), Err(TransferError::DigestMismatch));
-        assert_eq!(sealed.verify(Some(Sha256Digest(sha256(b"right")))), Ok(()));
+        assert_eq!(sealed.verify(Some(Digests::of_sha256(sha256(b"right")))), Ok(()));
     }
 
     #[test]
@@ -355,7 +357,7 @@ mod tests {
                 }
                 running = upload.running();
                 if upload.is_full() {
-                    record.write.sha256 = Some(Sha256Digest(sha256(&content)));
+                    record.write.digests = Digests::of_sha256(sha256(&content));
                     let sealed = upload.seal()?;
                     prop_assert!(sealed.verify(None).is_ok());
                     break;

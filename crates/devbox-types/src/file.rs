@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::{DigestAlgorithm, Digests};
 use crate::entry::Entry;
 use crate::etag::{Etag, WriteCondition};
 use crate::path::BoxPath;
@@ -77,13 +78,22 @@ pub struct ReadRequest {
     pub if_range: Option<Etag>,
     /// Only metadata: the content stream is empty (HEAD).
     pub head: bool,
+    /// A digest of the whole file that is wanted in the head, whatever the range: the file is read once more for it.
+    pub want_digest: Option<DigestAlgorithm>,
 }
 
 impl ReadRequest {
     /// All bytes of the file at `path`.
     #[must_use]
     pub fn whole(path: BoxPath) -> Self {
-        Self { path, range: ByteRange::Whole, if_none_match: Vec::new(), if_range: None, head: false }
+        Self {
+            path,
+            range: ByteRange::Whole,
+            if_none_match: Vec::new(),
+            if_range: None,
+            head: false,
+            want_digest: None,
+        }
     }
 }
 
@@ -100,6 +110,8 @@ pub struct FileHead {
     pub partial: bool,
     /// Whether `if_none_match` held, so that nothing follows.
     pub not_modified: bool,
+    /// The digest of the whole file, if one was wanted. A guest that is older than the wish gives none.
+    pub digests: Digests,
 }
 
 /// How safe against power loss an acknowledged write is.
@@ -112,10 +124,6 @@ pub enum Durability {
     /// Against power loss: file and directory are synced first.
     Power,
 }
-
-/// A digest that the content must have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sha256Digest(pub [u8; 32]);
 
 /// Where and how to write a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,8 +144,8 @@ pub struct WriteRequest {
     pub durability: Durability,
     /// How many bytes will come, if known: disk space is asked for first, and fewer bytes are `interrupted`.
     pub length: Option<u64>,
-    /// The SHA-256 that the stored bytes must have, else `digest_mismatch` and the old file stays.
-    pub sha256: Option<Sha256Digest>,
+    /// The digests that the stored bytes must have, all of them, else `digest_mismatch` and the old file stays.
+    pub digests: Digests,
 }
 
 impl WriteRequest {
@@ -153,7 +161,7 @@ impl WriteRequest {
             nofollow: false,
             durability: Durability::Process,
             length: None,
-            sha256: None,
+            digests: Digests::default(),
         }
     }
 }

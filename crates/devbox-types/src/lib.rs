@@ -11,6 +11,7 @@
 //! | [`problem`] | the RFC 9457 body that carries one |
 //! | [`etag`] | entity tags and the conditions made of them |
 //! | [`user`] | the user a call acts as |
+//! | [`digest`] | digests of contents, and how they are made |
 //! | [`entry`] | what is known of one name in a box |
 //! | [`file`] | reading and writing whole files and ranges |
 //! | [`upload`] | large files in pieces |
@@ -26,6 +27,7 @@ pub mod agent;
 pub mod archive;
 pub mod audit;
 pub mod devbox;
+pub mod digest;
 pub mod entry;
 pub mod error;
 pub mod etag;
@@ -44,6 +46,7 @@ pub mod user;
 
 mod bytes_text;
 
+pub use digest::{Algorithms, DigestAlgorithm, DigestHasher, Digests};
 pub use entry::{Entry, EntryKind, ListPage, ListRequest};
 pub use error::{Coded, ErrorCode};
 pub use etag::{Etag, WriteCondition};

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digests;
 use crate::entry::Entry;
-use crate::file::{Sha256Digest, WriteRequest};
+use crate::file::WriteRequest;
 use crate::id::UploadId;
 use crate::path::WirePath;
 use crate::time::Timestamp;
@@ -38,7 +39,7 @@ pub struct ChunkRequest {
     /// counts as far as it came.
     pub checksum: Option<ChunkChecksum>,
     /// What the whole file must hash to, if that was not known when the upload was begun.
-    pub sha256: Option<Sha256Digest>,
+    pub digests: Digests,
 }
 
 /// The digest of one piece.

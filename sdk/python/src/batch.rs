@@ -69,8 +69,11 @@ fn open_in_turn(requests: Vec<(WriteRequest, Source)>, verify: bool, culprit: Cu
             };
             match opened {
                 Some(Ok(content)) => {
-                    let (length, sha256) = (content.body.length(), content.sha256);
-                    Ok(UploadPart { request: WriteRequest { length, sha256, ..request }, body: content.body })
+                    let (length, digests) = (content.body.length(), content.digests);
+                    Ok(UploadPart {
+                        request: WriteRequest { length, digests, ..request },
+                        body: content.body,
+                    })
                 }
                 failed => {
                     *culprit.lock().unwrap_or_else(PoisonError::into_inner) = failed.and_then(Result::err);

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use devbox_guest::{Body, BodyError};
-use devbox_types::file::Sha256Digest;
+use devbox_types::{Algorithms, DigestHasher, Digests};
 use futures_util::Stream;
 use futures_util::stream;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
@@ -37,7 +36,7 @@ pub(crate) enum Source {
 /// Content that is ready to be sent.
 pub(crate) struct Content {
     pub(crate) body: Body,
-    pub(crate) sha256: Option<Sha256Digest>,
+    pub(crate) digests: Digests,
     /// What the caller's thread has to supply meanwhile.
     pub(crate) feeder: Option<Feeder>,
 }
@@ -80,8 +79,9 @@ impl Feeder {
 }
 
 fn in_memory(bytes: Bytes, verify: bool) -> Content {
-    let sha256 = verify.then(|| Sha256Digest(Sha256::digest(&bytes).into()));
-    Content { body: Body::from_bytes(bytes), sha256, feeder: None }
+    let wanted = if verify { Algorithms::SHA_256 } else { Algorithms::default() };
+    let digests = DigestHasher::digest(wanted, &bytes);
+    Content { body: Body::from_bytes(bytes), digests, feeder: None }
 }
 
 fn iterated(iterator: Py<PyAny>) -> Content {
@@ -91,7 +91,7 @@ fn iterated(iterator: Py<PyAny>) -> Content {
         Some((chunk, receiver))
     });
     let feeder = Some(Feeder { iterator, sender });
-    Content { body: Body::from_stream(chunks, None), sha256: None, feeder }
+    Content { body: Body::from_stream(chunks, None), digests: Digests::default(), feeder }
 }
 
 /// Opens a regular file. What else there is (a directory, a FIFO that nobody writes to) is refused before it is opened.
@@ -109,18 +109,18 @@ fn open_local(path: &Path, verify: bool) -> Result<Content, Failure> {
         Ok((file, length))
     };
     let (file, length) = look().map_err(Failure::local(path))?;
-    let sha256 = if verify { Some(digest_of(path).map_err(Failure::local(path))?) } else { None };
+    let digests = if verify { digest_of(path).map_err(Failure::local(path))? } else { Digests::default() };
     let body = Body::from_stream(file_chunks(tokio::fs::File::from_std(file), length), Some(length));
-    Ok(Content { body, sha256, feeder: None })
+    Ok(Content { body, digests, feeder: None })
 }
 
-fn digest_of(path: &Path) -> io::Result<Sha256Digest> {
+fn digest_of(path: &Path) -> io::Result<Digests> {
     let mut file = fs::File::open(path)?;
-    let mut hasher = Sha256::new();
+    let mut hasher = DigestHasher::new(Algorithms::SHA_256);
     let mut chunk = vec![0; CHUNK_SIZE];
     loop {
         match file.read(&mut chunk)? {
-            0 => return Ok(Sha256Digest(hasher.finalize().into())),
+            0 => return Ok(hasher.finish()),
             read => hasher.update(&chunk[..read]),
         }
     }

@@ -115,7 +115,7 @@ impl Guest {
         let sandbox = self.act_as(py, user)?;
         let request = options.request(BoxPath::parse(path).map_err(Failure::from)?)?;
         let content = py.detach(|| source.open(options.verify))?;
-        let request = WriteRequest { sha256: content.sha256, ..request };
+        let request = WriteRequest { digests: content.digests, ..request };
         let write = async move { Ok(sandbox.write_with(request, content.body).await?) };
         Ok(wait(py, write, content.feeder)?.entry.into())
     }

@@ -18,8 +18,8 @@ use devbox_types::process::{
 };
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
 use devbox_types::{
-    BoxPath, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp,
-    UploadId, WirePath, WriteCondition,
+    BoxPath, Digests, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId,
+    Timestamp, UploadId, WirePath, WriteCondition,
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -135,7 +135,14 @@ impl Files for MemoryGuest {
         })?;
         let (from, many) = (usize::try_from(offset).unwrap_or(0), usize::try_from(length).unwrap_or(0));
         let entry = entry_of(&request.path, &file);
-        let head = FileHead { entry, offset, length, partial: length != size, not_modified: false };
+        let head = FileHead {
+            entry,
+            offset,
+            length,
+            partial: length != size,
+            not_modified: false,
+            digests: Digests::default(),
+        };
         let bytes = file.bytes.slice(from..from + many);
         // As a stream, because that is what comes from a real agent.
         let chunks: Vec<_> = bytes.chunks(64 << 10).map(Bytes::copy_from_slice).map(Ok).collect();

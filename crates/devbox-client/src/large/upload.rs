@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devbox_guest::Body;
 use devbox_transfer::{SavedState, Source};
-use devbox_types::file::{Sha256Digest, WriteRequest};
+use devbox_types::file::WriteRequest;
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{Entry, ErrorCode, Problem, UploadId};
+use devbox_types::{Digests, Entry, ErrorCode, Problem, UploadId};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
@@ -131,7 +131,7 @@ impl Upload<'_> {
             let Piece { bytes, hasher } = finished(reading).await?;
             let end = offset + length(&bytes);
             let last = end == status.length_bytes;
-            let digest = last.then(|| Sha256Digest(hasher.clone().finalize().into()));
+            let digest = last.then(|| Digests::of_sha256(hasher.clone().finalize().into()));
             reading = self.file.read(end, self.piece, hasher);
             if last {
                 self.check_source().await?;
@@ -203,7 +203,7 @@ impl Upload<'_> {
         id: &UploadId,
         offset: u64,
         bytes: &Bytes,
-        digest: Option<Sha256Digest>,
+        digest: Option<Digests>,
     ) -> Result<UploadStatus, ClientError> {
         let mut stored = offset;
         loop {
@@ -214,7 +214,7 @@ impl Upload<'_> {
                 offset: stored,
                 length: Some(length(&rest)),
                 checksum: None,
-                sha256: digest,
+                digests: digest.unwrap_or_default(),
             };
             let body = Body::from_bytes(rest);
             let problem = match self.sandbox.guest().append_upload(self.sandbox.grant(), chunk, body).await {

@@ -1,8 +1,8 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Barrier;
 
-use devbox_types::file::{ByteRange, Durability, ReadRequest, Sha256Digest, WriteRequest};
-use devbox_types::{ErrorCode, Grant, Right, Rights, Timestamp, WriteCondition};
+use devbox_types::file::{ByteRange, Durability, ReadRequest, WriteRequest};
+use devbox_types::{Digests, ErrorCode, Grant, Right, Rights, Timestamp, WriteCondition};
 
 use crate::fixture::{BOTH, Fixture, code, names, path, read, read_from, write, write_to};
 
@@ -48,7 +48,7 @@ fn a_failed_write_leaves_the_old_file_and_no_debris() {
     let fixture = Fixture::new();
     let view = fixture.view();
     fixture.put("a", "old");
-    let digest = WriteRequest { sha256: Some(Sha256Digest([7; 32])), ..WriteRequest::to(path("/a")) };
+    let digest = WriteRequest { digests: Digests::of_sha256([7; 32]), ..WriteRequest::to(path("/a")) };
     assert_eq!(code(write(&view, digest, b"new")), ErrorCode::DigestMismatch);
     let short = WriteRequest { length: Some(9), ..WriteRequest::to(path("/a")) };
     assert_eq!(code(write(&view, short.clone(), b"new")), ErrorCode::Interrupted);
@@ -73,7 +73,7 @@ fn a_digest_that_fits_is_accepted() {
         *byte = u8::from_str_radix(&abc[2 * place..2 * place + 2], 16).expect("hex");
     }
     let request = WriteRequest {
-        sha256: Some(Sha256Digest(digest)),
+        digests: Digests::of_sha256(digest),
         length: Some(3),
         durability: Durability::Power,
         ..WriteRequest::to(path("/a"))

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 use devbox_types::file::{ByteRange, FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Operations, Report};
-use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem, WriteCondition};
+use devbox_types::{BoxPath, Digests, Entry, Grant, ListPage, ListRequest, Problem, WriteCondition};
 use futures_util::stream::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
@@ -142,8 +142,8 @@ pub(super) fn write_headers(call: &mut Call, request: &WriteRequest) -> Result<(
         WriteCondition::Present => call.header(header::IF_MATCH, HeaderValue::from_static("*")),
         WriteCondition::Matches(tags) => call.text_header(header::IF_MATCH, list_of(tags))?,
     }
-    if let Some(digest) = &request.sha256 {
-        call.text_header(wire::REPR_DIGEST, digest::to_header(digest))?;
+    if !request.digests.is_empty() {
+        call.text_header(wire::REPR_DIGEST, digest::to_header(&request.digests))?;
     }
     Ok(())
 }
@@ -155,7 +155,14 @@ fn file_head(answer: &Response<Body>) -> Result<FileHead, Problem> {
     let entry: Entry =
         serde_json::from_str(entry).map_err(|error| nonsense(format!("the entry: {error}")))?;
     if answer.status() == StatusCode::NOT_MODIFIED {
-        return Ok(FileHead { entry, offset: 0, length: 0, partial: false, not_modified: true });
+        return Ok(FileHead {
+            entry,
+            offset: 0,
+            length: 0,
+            partial: false,
+            not_modified: true,
+            digests: Digests::default(),
+        });
     }
     let length = content_length(headers)?;
     let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
@@ -163,7 +170,7 @@ fn file_head(answer: &Response<Body>) -> Result<FileHead, Problem> {
     if !partial && length != entry.size_bytes {
         return Err(nonsense("the length of the content is not the size of the file"));
     }
-    Ok(FileHead { entry, offset, length, partial, not_modified: false })
+    Ok(FileHead { entry, offset, length, partial, not_modified: false, digests: Digests::default() })
 }
 
 fn content_length(headers: &HeaderMap) -> Result<u64, Problem> {

@@ -116,8 +116,8 @@ fn part_head(boundary: &str, request: &WriteRequest) -> String {
     if let Some(length) = request.length {
         line(&http::header::CONTENT_LENGTH, &length);
     }
-    if let Some(digest) = &request.sha256 {
-        line(&wire::CONTENT_DIGEST, &digest::to_header(digest));
+    if !request.digests.is_empty() {
+        line(&wire::CONTENT_DIGEST, &digest::to_header(&request.digests));
     }
     head.push_str("\r\n");
     head

@@ -41,8 +41,8 @@ impl Uploads for GuestClient {
         if let Some(checksum) = &chunk.checksum {
             call.text_header(wire::UPLOAD_CHECKSUM, tus::checksum_header(checksum))?;
         }
-        if let Some(whole) = &chunk.sha256 {
-            call.text_header(wire::REPR_DIGEST, digest::to_header(whole))?;
+        if !chunk.digests.is_empty() {
+            call.text_header(wire::REPR_DIGEST, digest::to_header(&chunk.digests))?;
         }
         let answer = self.send_stream(call, &[StatusCode::OK]).await?;
         status(answer::json(answer).await?)

@@ -1,8 +1,8 @@
 //! Many files at once: all, or none.
 
-use devbox_types::file::{Sha256Digest, WriteRequest};
+use devbox_types::file::WriteRequest;
 use devbox_types::operation::Report;
-use devbox_types::{EntryKind, ErrorCode, Problem, WriteCondition};
+use devbox_types::{Digests, EntryKind, ErrorCode, Problem, WriteCondition};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::ground::{Ground, broken, chunked, fails_with, noise};
@@ -88,7 +88,7 @@ pub(super) async fn a_failing_part_changes_nothing(ground: Ground) {
 
 pub(super) async fn a_wrong_digest_changes_nothing(ground: Ground) {
     let mut bad = part(&ground, "bad", Body::from_bytes("x"));
-    bad.request.sha256 = Some(Sha256Digest([0; 32]));
+    bad.request.digests = Digests::of_sha256([0; 32]);
     changes_nothing(&ground, Ok(bad), ErrorCode::DigestMismatch).await;
 }
 

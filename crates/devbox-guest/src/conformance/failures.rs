@@ -1,8 +1,8 @@
 //! Writes that fail, and targets that are none.
 
 use bytes::Bytes;
-use devbox_types::file::{ReadRequest, Sha256Digest, WriteRequest};
-use devbox_types::{BoxPath, ErrorCode};
+use devbox_types::file::{ReadRequest, WriteRequest};
+use devbox_types::{BoxPath, Digests, ErrorCode};
 use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
 
@@ -10,13 +10,13 @@ use super::ground::{Ground, broken, chunked, fails_with};
 use crate::body::Body;
 
 /// The SHA-256 of "abc" (FIPS 180-4, appendix B).
-const ABC: Sha256Digest = Sha256Digest([
+const ABC: [u8; 32] = [
     0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23, 0xb0,
     0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad,
-]);
+];
 
 fn with_digest(path: BoxPath) -> WriteRequest {
-    WriteRequest { sha256: Some(ABC), ..WriteRequest::to(path) }
+    WriteRequest { digests: Digests::of_sha256(ABC), ..WriteRequest::to(path) }
 }
 
 pub(super) async fn a_right_digest_is_accepted(ground: Ground) {

@@ -1,9 +1,9 @@
 //! Files in pieces.
 
 use bytes::Bytes;
-use devbox_types::file::{Sha256Digest, WriteRequest};
+use devbox_types::file::WriteRequest;
 use devbox_types::upload::{ChunkChecksum, ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{BoxPath, ErrorCode, Grant, Problem, UploadId, WriteCondition};
+use devbox_types::{BoxPath, Digests, ErrorCode, Grant, Problem, UploadId, WriteCondition};
 
 use super::ground::{Ground, broken, chunked, fails_with, noise};
 use crate::body::Body;
@@ -25,7 +25,7 @@ fn to(path: BoxPath, length: u64) -> UploadRequest {
 }
 
 fn at(id: &UploadId, offset: u64) -> ChunkRequest {
-    ChunkRequest { id: id.clone(), offset, length: None, checksum: None, sha256: None }
+    ChunkRequest { id: id.clone(), offset, length: None, checksum: None, digests: Digests::default() }
 }
 
 impl Ground {
@@ -112,19 +112,19 @@ pub(super) async fn a_piece_with_a_wrong_checksum_does_not_count(ground: Ground)
 
 pub(super) async fn a_wrong_digest_of_the_whole_leaves_the_old_file(ground: Ground) {
     ground.write("file", "old").await;
-    let digest = Some(Sha256Digest(ABC));
+    let digests = |given: bool| if given { Digests::of_sha256(ABC) } else { Digests::default() };
     for early in [true, false] {
         let mut request = to(ground.path("file"), 3);
-        (request.digest_follows, request.write.sha256) = (!early, digest.filter(|_| early));
+        (request.digest_follows, request.write.digests) = (!early, digests(early));
         let begun = ground.begin(request.clone()).await;
-        let last = ChunkRequest { sha256: digest.filter(|_| !early), ..at(&begun.id, 0) };
+        let last = ChunkRequest { digests: digests(!early), ..at(&begun.id, 0) };
         fails_with(ground.add(last, "abd").await, ErrorCode::DigestMismatch);
         fails_with(ground.offset(&begun.id).await, ErrorCode::UploadNotFound);
         assert_eq!(ground.read("file").await, "old");
         ground.holds(&["file"]).await;
         let begun = ground.begin(request).await;
         ground.add(at(&begun.id, 0), "ab").await.expect("a piece is stored");
-        let last = ChunkRequest { sha256: digest, ..at(&begun.id, 2) };
+        let last = ChunkRequest { digests: digests(true), ..at(&begun.id, 2) };
         ground.add(last, "c").await.expect("the right file is published");
         assert_eq!(ground.read("file").await, "abc");
         ground.write("file", "old").await;

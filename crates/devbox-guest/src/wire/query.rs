@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use std::str::FromStr;
 
 use devbox_types::file::{Durability, WriteRequest};
-use devbox_types::{BoxPath, ErrorCode, Problem, Timestamp, WriteCondition};
+use devbox_types::{BoxPath, Digests, ErrorCode, Problem, Timestamp, WriteCondition};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// What RFC 3986 leaves unreserved is written as it is.
@@ -147,7 +147,7 @@ impl<'a> Query<'a> {
             nofollow,
             durability,
             length: None,
-            sha256: None,
+            digests: Digests::default(),
         })
     }
 

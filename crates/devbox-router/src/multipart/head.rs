@@ -7,7 +7,7 @@ use devbox_types::{BoxPath, Problem};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::call::{header_text, invalid};
-use crate::files::{announced_digest, condition};
+use crate::files::{announced_digests, condition};
 
 /// The most header lines of a part; ours has ten at the most.
 const MAX_LINES: usize = 32;
@@ -64,7 +64,7 @@ impl Head {
                 nofollow: flag(&wire::PART_NOFOLLOW, defaults.nofollow)?,
                 durability: if sync { Durability::Power } else { Durability::Process },
                 length: length.map_err(|_| invalid("a part's length is not a number"))?,
-                sha256: announced_digest(headers)?,
+                digests: announced_digests(headers)?,
             })
         };
         request().map_err(about)

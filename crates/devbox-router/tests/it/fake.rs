@@ -16,8 +16,8 @@ use devbox_types::process::{
 };
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
 use devbox_types::{
-    BoxPath, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp,
-    UploadId, WriteCondition,
+    BoxPath, Digests, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId,
+    Timestamp, UploadId, WriteCondition,
 };
 use futures_util::stream::{self, StreamExt as _};
 
@@ -119,7 +119,14 @@ impl Files for FakeGuest {
         let (content, entry) = self.find(&request.path)?;
         let known = |tag: &Etag| entry.etag.as_ref().is_some_and(|current| tag.matches_weakly(current));
         if request.if_none_match.iter().any(known) {
-            let head = FileHead { entry, offset: 0, length: 0, partial: false, not_modified: true };
+            let head = FileHead {
+                entry,
+                offset: 0,
+                length: 0,
+                partial: false,
+                not_modified: true,
+                digests: Digests::default(),
+            };
             return Ok(FileContent { head, body: Body::empty() });
         }
         let (offset, length) = request.range.within(entry.size_bytes).ok_or_else(|| {
@@ -129,7 +136,17 @@ impl Files for FakeGuest {
         let from = usize::try_from(offset).expect("an offset");
         let bytes = content.slice(from..from + usize::try_from(length).expect("a length"));
         let body = if request.head { Body::empty() } else { Body::from_bytes(bytes) };
-        Ok(FileContent { head: FileHead { entry, offset, length, partial, not_modified: false }, body })
+        Ok(FileContent {
+            head: FileHead {
+                entry,
+                offset,
+                length,
+                partial,
+                not_modified: false,
+                digests: Digests::default(),
+            },
+            body,
+        })
     }
 
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {

@@ -11,10 +11,10 @@ use devbox_guest::{
 };
 use devbox_router::agent_router;
 use devbox_types::archive::ArchiveRequest;
-use devbox_types::file::{ByteRange, Durability, ReadRequest, Sha256Digest, WriteRequest};
+use devbox_types::file::{ByteRange, Durability, ReadRequest, WriteRequest};
 use devbox_types::operation::Operation;
 use devbox_types::{
-    ActingUser, BoxPath, ErrorCode, Etag, Grant, ListRequest, Problem, Right, Rights, Timestamp,
+    ActingUser, BoxPath, Digests, ErrorCode, Etag, Grant, ListRequest, Problem, Right, Rights, Timestamp,
     WriteCondition,
 };
 use futures_util::stream::{self, StreamExt as _};
@@ -67,7 +67,7 @@ async fn every_option_of_a_write_arrives() {
             nofollow: true,
             durability: Durability::Power,
             length: Some(3),
-            sha256: Some(Sha256Digest([9; 32])),
+            digests: Digests::of_sha256([9; 32]),
             ..WriteRequest::to(path(b"file"))
         };
         client
@@ -147,7 +147,7 @@ async fn a_batch_arrives_with_every_option() {
             nofollow: true,
             durability: Durability::Power,
             condition: WriteCondition::Matches(vec![Etag::of_version(1, 2, 3, false)]),
-            sha256: Some(Sha256Digest([1; 32])),
+            digests: Digests::of_sha256([1; 32]),
             ..request(b"full\n\xff\"")
         };
         let part = |request: WriteRequest| UploadPart { request, body: Body::from_bytes("1234") };

@@ -9,7 +9,7 @@ use devbox_store::{BoxRecord, Store};
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::audit::{AuditRecord, AuditedOperation};
-use devbox_types::file::{ReadRequest, Sha256Digest, WriteRequest, Written};
+use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
@@ -44,7 +44,7 @@ impl<G> Audited<G> {
         &self,
         operation: AuditedOperation,
         path: Option<String>,
-        sha256: Option<Sha256Digest>,
+        sha256: Option<[u8; 32]>,
     ) -> Result<OpenRecord, Problem> {
         let slot = self.store.audit().reserve().await;
         let slot = slot.map_err(|error| Refusal::from(error).into_problem())?;
@@ -58,7 +58,7 @@ impl<G> Audited<G> {
             path,
             bytes: 0,
             entries: 1,
-            sha256: sha256.map(|digest| hexadecimal(&digest.0)),
+            sha256: sha256.map(|digest| hexadecimal(&digest)),
             error: None,
             exit_code: None,
             duration_us: 0,
@@ -117,7 +117,7 @@ impl<G: Guest> Files for Audited<G> {
 
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
         let path = Some(request.path.to_string());
-        let open = self.begin(AuditedOperation::FileWrite, path, request.sha256).await?;
+        let open = self.begin(AuditedOperation::FileWrite, path, request.digests.sha256).await?;
         let body = counted(body, open.count());
         open.conclude(self.guest.write(grant, request, body).await)
     }
@@ -214,7 +214,7 @@ impl<G: Guest> Archives for Audited<G> {
 impl<G: Guest> Uploads for Audited<G> {
     async fn create_upload(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem> {
         let path = Some(request.write.path.to_string());
-        let open = self.begin(AuditedOperation::UploadCreate, path, request.write.sha256).await?;
+        let open = self.begin(AuditedOperation::UploadCreate, path, request.write.digests.sha256).await?;
         open.conclude(self.guest.create_upload(grant, request).await)
     }
 
@@ -226,7 +226,7 @@ impl<G: Guest> Uploads for Audited<G> {
     ) -> Result<UploadStatus, Problem> {
         // Which path that is, only the box knows: until it answers, the record has the id.
         let id = Some(chunk.id.to_string());
-        let mut open = self.begin(AuditedOperation::UploadAppend, id, chunk.sha256).await?;
+        let mut open = self.begin(AuditedOperation::UploadAppend, id, chunk.digests.sha256).await?;
         let body = counted(body, open.count());
         let answer = self.guest.append_upload(grant, chunk, body).await;
         if let Ok(status) = &answer {
