@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use devbox_exec::{Engine, EngineConfig};
-use devbox_fs::{BoxRoot, FsError, RootOptions};
+use devbox_fs::{BoxRoot, Confinement, FsError, RootOptions};
 use devbox_guest::Guest;
 use devbox_types::agent::{AgentGreeting, PROTOCOL, Promise, ProtocolRange};
 use devbox_types::{ActingUser, BoxPath, Problem};
@@ -30,6 +30,8 @@ pub struct LocalGuestOptions {
     pub env: BTreeMap<String, String>,
     /// `cgroup.procs` files, open for writing, of the cgroups that every program is put into.
     pub cgroups: Vec<OwnedFd>,
+    /// How paths are confined; `None`: as well as this kernel can.
+    pub confinement: Option<Confinement>,
 }
 
 impl LocalGuestOptions {
@@ -41,6 +43,7 @@ impl LocalGuestOptions {
             default_user: ActingUser::Default,
             env: BTreeMap::new(),
             cgroups: Vec::new(),
+            confinement: None,
         }
     }
 }
@@ -66,8 +69,8 @@ impl LocalGuest {
     /// # Errors
     /// What keeps the root from being opened.
     pub fn open(options: LocalGuestOptions) -> Result<Self, FsError> {
-        let LocalGuestOptions { root: path, default_user, env, cgroups } = options;
-        let root = BoxRoot::open(&path, RootOptions::default().with_default_user(default_user))?;
+        let LocalGuestOptions { root: path, default_user, env, cgroups, confinement } = options;
+        let root = BoxRoot::open(&path, RootOptions { default_user, confinement })?;
         Ok(Self {
             uploads: Desk::new(root.clone()),
             root,

@@ -82,6 +82,7 @@ pub fn run() -> Result<(), StartError> {
         default_user: config.default_user,
         env: config.env,
         cgroups: cgroups.collect::<Result<_, _>>()?,
+        confinement: None,
     })
     .map_err(StartError::Files)?;
     workdir::ensure(guest.root(), &workdir).map_err(StartError::Files)?;

@@ -118,8 +118,7 @@ impl Anchor<'_> {
                 if links > MAX_LINKS {
                     return Err(Errno::LOOP);
                 }
-                let target = rustix::fs::readlinkat(&entry, "", Vec::new())?;
-                self.push(target.as_bytes(), &mut pending, &mut way)?;
+                self.push(&link_target(entry.as_fd())?, &mut pending, &mut way)?;
             } else if kind != FileType::Directory && !is_last {
                 return Err(Errno::NOTDIR);
             } else {
@@ -149,6 +148,17 @@ impl Anchor<'_> {
 pub(crate) fn open_entry(directory: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, Mode::empty())
+}
+
+/// What a link that is held open with O_PATH says; ELOOP for one that procfs makes up.
+///
+/// Such a link (`/proc/self/fd/0`, `/proc/1/root`) leads to what was opened, wherever that is. Its text is the path of another
+/// namespace, or none, and the kernel refuses it under RESOLVE_NO_MAGICLINKS. All others of procfs (`self`, `mounts`) are relative.
+pub(crate) fn link_target(link: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    let target = rustix::fs::readlinkat(link, "", Vec::new())?.into_bytes();
+    let is_made_up =
+        target.first() == Some(&b'/') && rustix::fs::fstatfs(link)?.f_type == rustix::fs::PROC_SUPER_MAGIC;
+    if is_made_up { Err(Errno::LOOP) } else { Ok(target) }
 }
 
 /// Opens a directory in a directory with O_PATH, never through a link.

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::acting::{Acting, Identity};
 use crate::attributes::Attributes;
-use crate::confine::{Anchor, open_entry};
+use crate::confine::{Anchor, link_target, open_entry};
 use crate::error::{At as _, FsError};
 use crate::reserved;
 use crate::root::Engine;
@@ -166,8 +166,8 @@ impl View {
             if !Attributes::of(link.as_fd()).map_err(resolving)?.is_symlink() {
                 return Ok(place);
             }
-            let target = rustix::fs::readlinkat(&link, "", Vec::new()).map_err(resolving)?;
-            place = self.beyond(&place, target.as_bytes(), path)?;
+            let target = link_target(link.as_fd()).map_err(resolving)?;
+            place = self.beyond(&place, &target, path)?;
         }
         Err(FsError::SymlinkLoop { path: path.clone() })
     }
