@@ -4,14 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
 
 /// A point in time as file systems keep it: nanoseconds around 1970-01-01T00:00:00Z.
 ///
 /// On the wire it is RFC 3339 in UTC with nine digits of fraction (`2026-11-24T20:18:33.000000000Z`); offsets are
 /// accepted and turned into UTC. The range is that of a 64-bit count of nanoseconds: the years 1677 to 2262.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp {
     nanoseconds: i64,
 }
@@ -63,13 +63,44 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-impl fmt::Display for Timestamp {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, fraction) = self.parts();
+/// The text of a time, which is of one length: years have four digits here.
+struct Text([u8; 30]);
+
+impl Text {
+    /// Written digit by digit: listings have two times an entry, and formatting them was half of their cost.
+    fn of(time: Timestamp) -> Self {
+        let (seconds, fraction) = time.parts();
         let (year, month, day) = date_of(seconds.div_euclid(86_400));
         let clock = seconds.rem_euclid(86_400);
-        let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
-        write!(formatter, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
+        let mut text = Self(*b"0000-00-00T00:00:00.000000000Z");
+        text.put(0, 4, year);
+        text.put(5, 2, month);
+        text.put(8, 2, day);
+        text.put(11, 2, clock / 3600);
+        text.put(14, 2, clock / 60 % 60);
+        text.put(17, 2, clock % 60);
+        text.put(20, 9, i64::from(fraction));
+        text
+    }
+
+    /// Writes the last `length` digits of a number that is not negative.
+    fn put(&mut self, from: usize, length: usize, mut number: i64) {
+        const DIGITS: &[u8; 10] = b"0123456789";
+        for place in (from..from + length).rev() {
+            self.0[place] = DIGITS[usize::try_from(number % 10).unwrap_or(0)];
+            number /= 10;
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        // ASCII throughout, so it always is.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(Text::of(*self).as_str())
     }
 }
 
@@ -81,17 +112,29 @@ impl FromStr for Timestamp {
     }
 }
 
-impl TryFrom<String> for Timestamp {
-    type Error = TimestampError;
-
-    fn try_from(text: String) -> Result<Self, TimestampError> {
-        text.parse()
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Text::of(*self).as_str())
     }
 }
 
-impl From<Timestamp> for String {
-    fn from(time: Timestamp) -> Self {
-        time.to_string()
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TimestampVisitor;
+
+        impl Visitor<'_> for TimestampVisitor {
+            type Value = Timestamp;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an RFC 3339 time")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(TimestampVisitor)
     }
 }
 
@@ -114,8 +157,10 @@ fn parse(text: &str) -> Option<Timestamp> {
     Some(Timestamp { nanoseconds })
 }
 
+/// Reads at most nine digits.
 fn digits(text: &str) -> Option<i64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
+    text.bytes().try_fold(0, |number, byte| Some(number * 10 + digit(byte)?)).filter(|_| !text.is_empty())
 }
 
 /// Splits `.123Z` into nanoseconds and the offset behind them.
@@ -139,9 +184,11 @@ fn offset_seconds(text: &str) -> Option<i64> {
         _ => return None,
     };
     let (hour, minute) = clock.split_once(':')?;
-    let whole = hour.len() == 2 && minute.len() == 2;
+    if hour.len() != 2 || minute.len() != 2 {
+        return None;
+    }
     let (hour, minute) = (digits(hour)?, digits(minute)?);
-    (whole && hour < 24 && minute < 60).then_some(sign * (hour * 3600 + minute * 60))
+    (hour < 24 && minute < 60).then_some(sign * (hour * 3600 + minute * 60))
 }
 
 /// Days since the epoch of a date of the proleptic Gregorian calendar.
@@ -203,6 +250,7 @@ mod tests {
             "+026-11-24T20:18:33Z",
             "2026-11-24T24:00:00Z",
             "2026-11-24T20:18:33+1:00",
+            "2026-11-24T20:18:33+99999999999999999999:00",
         ] {
             assert_eq!(text.parse::<Timestamp>(), Err(TimestampError), "{text:?}");
         }
