@@ -1,10 +1,16 @@
 //! What is moved: bytes that cannot be guessed, made once and compared at the other end.
 
+use std::fs::File;
+use std::io::{Read, Write as _};
+use std::path::Path;
 use std::sync::OnceLock;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use futures_util::stream::{Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
+
+use crate::floor::BUFFER;
 
 /// Content is this block over and over; a prime length, so that no buffer's edge falls on a repetition.
 const BLOCK: usize = 1_048_573;
@@ -36,12 +42,36 @@ fn block() -> &'static Bytes {
 impl Content {
     /// Its chunks, in order, none of them copied.
     pub(crate) fn chunks(self) -> impl Iterator<Item = Bytes> + Send + 'static {
-        let mut left = self.length;
+        self.part(0, self.length)
+    }
+
+    /// The chunks of a part of it.
+    pub(crate) fn part(self, offset: u64, length: u64) -> impl Iterator<Item = Bytes> + Send + 'static {
+        let end = self.length.min(offset + length);
+        let mut at = offset;
         std::iter::from_fn(move || {
-            let size = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK);
-            left -= size as u64;
-            (size > 0).then(|| block().slice(..size))
+            let begin = usize::try_from(at % BLOCK as u64).unwrap_or_default();
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let size = left.min(BLOCK - begin);
+            at += size as u64;
+            (size > 0).then(|| block().slice(begin..begin + size))
         })
+    }
+
+    /// Writes it to a local file.
+    pub(crate) fn write_to(self, file: &Path) -> Result<()> {
+        let mut file = File::create(file).with_context(|| format!("make {}", file.display()))?;
+        for chunk in self.chunks() {
+            file.write_all(&chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Compares a local file with it.
+    pub(crate) fn check_file(self, file: &Path) -> Result<()> {
+        let mut check = Check::new(self, None);
+        check.read_from(&mut File::open(file).with_context(|| format!("open {}", file.display()))?)?;
+        check.finish()
     }
 
     /// Its SHA-256.
@@ -81,6 +111,32 @@ impl Check {
         Ok(())
     }
 
+    /// Takes all that a stream has.
+    pub(crate) fn read_from(&mut self, stream: &mut impl Read) -> Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let read = stream.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.take(&buffer[..read])?;
+        }
+    }
+
+    /// Takes all that a body has, and expects its end.
+    pub(crate) async fn whole<E>(
+        mut self,
+        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<()>
+    where
+        anyhow::Error: From<E>,
+    {
+        while let Some(chunk) = body.next().await {
+            self.take(&chunk?)?;
+        }
+        self.finish()
+    }
+
     /// Expects the end.
     pub(crate) fn finish(self) -> Result<()> {
         ensure!(self.seen == self.expected.length, "{} bytes of {} came", self.seen, self.expected.length);
@@ -110,6 +166,8 @@ mod tests {
         let content = Content { length: 3_000_000 };
         let whole: Vec<u8> = content.chunks().flatten().collect();
         assert_eq!(whole.len(), 3_000_000);
+        let part: Vec<u8> = content.part(1_048_000, 1_200_000).flatten().collect();
+        assert_eq!(part, &whole[1_048_000..2_248_000]);
         let check = |bytes: &[u8]| -> Result<()> {
             let mut check = Check::new(content, Some(content.sha256()));
             bytes.chunks(777).try_for_each(|chunk| check.take(chunk))?;

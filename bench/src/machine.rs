@@ -1,12 +1,13 @@
 //! Where the figures were measured.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The machine, as far as it matters.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// The processor's name.
     pub(crate) processor: String,
@@ -33,6 +34,18 @@ impl Machine {
             load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default(),
         }
     }
+}
+
+/// The commit of the source tree, with `+` if something in it was changed; `unknown` where there is no git.
+pub(crate) fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR")]).args(arguments).output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
+    if changed.is_none_or(|changed| changed.is_empty()) { commit } else { commit + "+" }
 }
 
 /// The name of the file system that a folder is on.

@@ -1,202 +1,267 @@
 //! What is measured of each subject, and how.
+//!
+//! Subjects take turns, operation by operation, so that what else the machine does meanwhile falls on all of them.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
 
-use crate::content::{self, Content};
-use crate::echo::Echo;
-use crate::floor::client::Floor;
-use crate::ground::Ground;
-use crate::guest;
-use crate::machine::Machine;
-use crate::options::Options;
-use crate::report::{Figures, Report, Times};
-use crate::subject::Subject;
+use crate::content;
+use crate::plan::Plan;
+use crate::result::{RunResult, Samples};
+use crate::row::Row;
+use crate::subject::{Manner, Move, Subject};
+use crate::tree::Tree;
 
-/// How much is done. Subjects take turns, block by block, so that what else the machine does meanwhile falls on all of them.
-#[derive(Debug, Clone, Copy)]
-struct Plan {
-    /// Turns of each subject; a turn is a block of small files and a large one each way.
-    turns: usize,
-    /// Small files in a turn, after one turn's worth to warm up.
-    rounds: u64,
-    /// The size of a large file; the median of the turns counts.
-    bulk: Content,
-    /// Boxes made, for the time to the first byte.
-    boxes: usize,
+/// Operations that are measured together, because one needs what the other leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Small,
+    Synced,
+    Large,
+    Many,
+    Run,
 }
 
-impl Plan {
-    const FULL: Self = Self { turns: 5, rounds: 400, bulk: Content { length: 512 << 20 }, boxes: 25 };
-    const QUICK: Self = Self { turns: 1, rounds: 50, bulk: Content { length: 8 << 20 }, boxes: 2 };
+const GROUPS: [Group; 5] = [Group::Small, Group::Synced, Group::Large, Group::Many, Group::Run];
 
-    fn of(options: &Options) -> Self {
-        let plan = if options.quick { Self::QUICK } else { Self::FULL };
-        let turns = options.turns.unwrap_or(plan.turns);
-        let bulk = options.bulk_mib.map_or(plan.bulk, |mebibytes| Content { length: mebibytes << 20 });
-        let boxes = options.boxes.unwrap_or(plan.boxes);
-        Self { turns, bulk, boxes, ..plan }
-    }
-}
-
-/// Measures everything, and prints it.
-pub(crate) fn all(options: &Options) -> Result<()> {
-    let plan = Plan::of(options);
-    let machine = Machine::here();
-    let ground = match &options.folder {
-        Some(folder) => Ground::in_folder(folder)?,
-        None => Ground::overlay_on_btrfs()?,
-    };
-    let mut report = Report::new(machine, options.quick, plan.bulk.length);
-    let sockets = ground.scratch.path().to_path_buf();
-    let on = ground.file_system.clone();
-
-    let mut taking_part = vec![
-        Participant::new(Floor::one_hop(&sockets, &ground.folder)?, &on),
-        Participant::new(Floor::two_hops(&sockets, &ground.folder)?, &on),
-        Participant::new(Echo::start(&sockets)?, "none"),
-    ];
-    let mut path = None;
-    if !options.floors {
-        let alone = guest::agent_alone(&options.agent()?, &sockets, &ground.folder)?;
-        taking_part.push(Participant::new(alone, &on));
-        let plain_in = options.folder.is_some().then(|| ground.scratch.path().join("data"));
-        let path = path.insert(guest::WholePath::start(&options.devbox()?, plain_in.as_deref())?);
-        let (subject, box_on) = path.subject()?;
-        taking_part.push(Participant::new(subject, &box_on));
-    }
-    if let Some(wanted) = &options.only {
-        taking_part.retain(|participant| participant.subject.name().contains(&**wanted));
-    }
-
-    take_turns(&mut taking_part, plan)?;
-    for participant in taking_part {
-        report.add(participant.figures(plan.bulk));
-    }
-    if let Some(mut path) = path {
-        if plan.boxes > 0 {
-            report.first_byte = Some(Times::of(path.first_bytes(plan.boxes)?));
-        }
-        path.stop()?;
-    }
-
-    report.print();
-    if let Some(file) = &options.json {
-        std::fs::write(file, serde_json::to_string_pretty(&report)?)
-            .with_context(|| format!("write {}", file.display()))?;
-    }
-    println!("\n{} passed, 0 failed", report.verified());
-    Ok(())
-}
+/// Files that large files are read from and written to, on this side.
+pub(crate) const SOURCE: &str = "large-source";
+const TARGET: &str = "large-target";
 
 /// A subject, and how long it took so far.
-struct Participant {
+pub(crate) struct Participant {
     subject: Box<dyn Subject>,
-    file_system: String,
-    writes: Vec<Duration>,
-    reads: Vec<Duration>,
-    plain: Moves,
-    verified: Moves,
+    samples: BTreeMap<Row, Samples>,
+    /// Whether its large file is there.
+    has_large: bool,
 }
 
-/// Large files that were moved.
-#[derive(Debug, Default)]
-struct Moves {
-    ups: Vec<Duration>,
-    downs: Vec<Duration>,
+/// What all participants use.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    /// How much is done.
+    pub(crate) plan: &'a Plan,
+    /// The digest of the large file.
+    pub(crate) digest: Option<[u8; 32]>,
+    /// The small files as an archive.
+    pub(crate) tar: Bytes,
+    /// Where local files are.
+    pub(crate) local: PathBuf,
 }
 
-fn take_turns(taking_part: &mut [Participant], plan: Plan) -> Result<()> {
-    let digest = (plan.bulk.length > 0).then(|| plan.bulk.sha256());
-    for participant in &mut *taking_part {
-        participant.small(plan.rounds, false).with_context(|| format!("warm up {}", participant.name()))?;
+impl<'a> Work<'a> {
+    /// Prepares what is sent.
+    pub(crate) fn prepare(plan: &'a Plan, local: &Path) -> Result<Self> {
+        let digest = (plan.bulk.length > 0).then(|| plan.bulk.sha256());
+        Ok(Self { plan, digest, tar: Tree::tar(plan.tree)?, local: local.to_owned() })
     }
-    for turn in 1..=plan.turns {
-        for participant in &mut *taking_part {
-            eprintln!("turn {turn} of {}: {}", plan.turns, participant.name());
-            participant
-                .small(plan.rounds, true)
-                .with_context(|| format!("small files, {}", participant.name()))?;
-            if digest.is_some() {
-                participant
-                    .large(plan.bulk, digest)
-                    .with_context(|| format!("large files, {}", participant.name()))?;
+}
+
+/// Lets all participants take their turns.
+pub(crate) fn take_turns(taking_part: &mut [Participant], work: &Work<'_>) -> Result<()> {
+    for participant in &mut *taking_part {
+        participant.warm_up(work).with_context(|| format!("warm up {}", participant.name()))?;
+    }
+    for turn in 0..work.plan.turns {
+        for group in GROUPS {
+            // Who is first in one turn is last in another: nobody always finds the disk busy with the others' files.
+            let first = turn % taking_part.len().max(1);
+            taking_part.rotate_left(first);
+            for participant in &mut *taking_part {
+                let name = participant.name();
+                eprintln!("turn {} of {}: {group:?}, {name}", turn + 1, work.plan.turns);
+                participant.measure(group, turn, work).with_context(|| format!("{group:?}, {name}"))?;
             }
+            taking_part.rotate_right(first);
         }
     }
     Ok(())
 }
 
 impl Participant {
-    fn new(subject: impl Subject + 'static, file_system: &str) -> Self {
-        Self {
-            subject: Box::new(subject),
-            file_system: file_system.to_owned(),
-            writes: Vec::new(),
-            reads: Vec::new(),
-            plain: Moves::default(),
-            verified: Moves::default(),
+    pub(crate) fn new(subject: impl Subject + 'static) -> Self {
+        Self { subject: Box::new(subject), samples: BTreeMap::new(), has_large: false }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.subject.facts().name.clone()
+    }
+
+    /// Adds what was asked for to the result.
+    pub(crate) fn report(self, plan: &Plan, result: &mut RunResult) {
+        let facts = self.subject.facts().clone();
+        for (row, samples) in self.samples.iter().filter(|(row, _)| plan.rows.contains(row)) {
+            result.add(*row, &facts.name, samples);
+        }
+        result.subjects.push(facts);
+    }
+
+    fn takes(&self, row: Row, work: &Work<'_>) -> bool {
+        work.plan.rows.contains(&row) && self.subject.can(row)
+    }
+
+    fn begin_block(&mut self, row: Row) {
+        self.samples.entry(row).or_default().begin_block();
+    }
+
+    fn add(&mut self, row: Row, time: Duration) {
+        self.samples.entry(row).or_default().add(time);
+    }
+
+    /// Times one call.
+    fn time<T>(&mut self, row: Row, call: impl FnOnce(&mut dyn Subject) -> Result<T>) -> Result<T> {
+        let begin = Instant::now();
+        let answer = call(&mut *self.subject).with_context(|| row.key())?;
+        let took = begin.elapsed();
+        self.add(row, took);
+        Ok(answer)
+    }
+
+    fn warm_up(&mut self, work: &Work<'_>) -> Result<()> {
+        if self.takes(Row::Write, work) || self.takes(Row::Read, work) {
+            self.small(work)?;
+            self.samples.clear();
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, group: Group, turn: usize, work: &Work<'_>) -> Result<()> {
+        match group {
+            Group::Small if self.takes(Row::Write, work) || self.takes(Row::Read, work) => self.small(work),
+            Group::Synced if self.takes(Row::WriteSynced, work) => self.synced(work),
+            Group::Large if work.digest.is_some() => self.large(work),
+            Group::Many if work.plan.tree.files > 0 => self.many(turn, work),
+            Group::Run if self.takes(Row::Run, work) => self.runs(work),
+            _ => Ok(()),
         }
     }
 
-    fn name(&self) -> String {
-        self.subject.name().to_owned()
-    }
-
     /// Writes and reads one small file over and over, each time other content, in turns.
-    fn small(&mut self, rounds: u64, counts: bool) -> Result<()> {
-        for round in 0..rounds {
+    fn small(&mut self, work: &Work<'_>) -> Result<()> {
+        self.begin_block(Row::Write);
+        self.begin_block(Row::Read);
+        for round in 0..work.plan.rounds {
             let content = content::small(round);
-            let begin = Instant::now();
-            self.subject.write("small-1", content.clone())?;
-            let written = Instant::now();
-            let found = self.subject.read("small-1")?;
-            let read = Instant::now();
+            self.time(Row::Write, |subject| subject.write("small-1", content.clone()))?;
+            let found = self.time(Row::Read, |subject| subject.read("small-1"))?;
             ensure!(found.len() == content.len(), "{} bytes of {} came back", found.len(), content.len());
             ensure!(!self.subject.stores() || found == content, "other bytes came back");
-            if counts {
-                self.writes.push(written - begin);
-                self.reads.push(read - written);
+            self.subject.tidy()?;
+        }
+        Ok(())
+    }
+
+    fn synced(&mut self, work: &Work<'_>) -> Result<()> {
+        self.begin_block(Row::WriteSynced);
+        for round in 0..work.plan.synced_rounds {
+            let content = content::small(round);
+            self.time(Row::WriteSynced, |subject| subject.write_synced("synced-1", content.clone()))?;
+            ensure!(self.subject.read("synced-1")? == content, "other bytes came back");
+        }
+        Ok(())
+    }
+
+    /// Moves a large file up and down in every way there is.
+    fn large(&mut self, work: &Work<'_>) -> Result<()> {
+        let ways = [
+            (Row::Up, Row::Down, Manner::Whole, None),
+            (Row::UpVerified, Row::DownVerified, Manner::Whole, work.digest),
+            (Row::Pieces, Row::Down, Manner::Pieces, None),
+            (Row::PiecesVerified, Row::Down, Manner::Pieces, work.digest),
+            (Row::UploadLargeFile, Row::DownloadLargeFile, Manner::LargeFile, None),
+        ];
+        // What others have written is not ours to wait for.
+        rustix::fs::sync();
+        for (up, down, manner, digest) in ways {
+            let what = Move { content: work.plan.bulk, manner, digest };
+            if self.takes(up, work) {
+                self.begin_block(up);
+                self.time(up, |subject| subject.upload("large-2", what))?;
+                self.has_large = true;
+                self.subject.tidy()?;
+            }
+            let is_check = manner == Manner::Pieces && self.takes(up, work);
+            if is_check && self.subject.stores() {
+                // Only compared: downloads do not depend on how the file came.
+                self.subject.download("large-2", Move { manner: Manner::Whole, digest: None, ..what })?;
+            } else if manner != Manner::Pieces && self.takes(down, work) {
+                self.download(down, what, work)?;
             }
         }
         Ok(())
     }
 
-    /// Moves a large file up and down, without and with its digest.
-    fn large(&mut self, bulk: Content, digest: Option<[u8; 32]>) -> Result<()> {
-        for digest in [None, digest] {
-            let moves = if digest.is_some() { &mut self.verified } else { &mut self.plain };
-            let begin = Instant::now();
-            self.subject.upload("large-2", bulk, digest)?;
-            moves.ups.push(begin.elapsed());
-            let begin = Instant::now();
-            self.subject.download("large-2", bulk, digest)?;
-            moves.downs.push(begin.elapsed());
+    fn download(&mut self, row: Row, what: Move, work: &Work<'_>) -> Result<()> {
+        if !self.has_large && self.subject.stores() {
+            self.subject.upload("large-2", Move { manner: Manner::Whole, digest: None, ..what })?;
+            self.has_large = true;
+        }
+        self.begin_block(row);
+        self.time(row, |subject| subject.download("large-2", what))?;
+        if what.manner == Manner::LargeFile {
+            let target = work.local.join(TARGET);
+            work.plan.bulk.check_file(&target)?;
+            std::fs::remove_file(target)?;
         }
         Ok(())
     }
 
-    fn figures(self, bulk: Content) -> Figures {
-        let speed = |times: Vec<Duration>| {
-            if times.is_empty() { 0.0 } else { mebibytes(bulk.length) / Times::of(times).p50_s }
-        };
-        Figures {
-            name: self.subject.name().to_owned(),
-            hops: self.subject.hops(),
-            stores: self.subject.stores(),
-            file_system: self.file_system,
-            write: Times::of(self.writes),
-            read: Times::of(self.reads),
-            up: speed(self.plain.ups),
-            down: speed(self.plain.downs),
-            up_verified: speed(self.verified.ups),
-            down_verified: speed(self.verified.downs),
+    /// Writes many small files as a batch and as an archive, and looks at them.
+    fn many(&mut self, turn: usize, work: &Work<'_>) -> Result<()> {
+        let tree = work.plan.tree;
+        rustix::fs::sync();
+        let needs_files = [Row::Batch, Row::ListPages, Row::ListStream, Row::Pack];
+        if self.subject.can(Row::Batch) && needs_files.into_iter().any(|row| self.takes(row, work)) {
+            self.subject.remove("many")?;
+            self.begin_block(Row::Batch);
+            self.time(Row::Batch, |subject| subject.write_many("many", &tree))?;
+            self.check_tree("many", turn, work)?;
         }
+        for row in [Row::ListPages, Row::ListStream] {
+            if self.takes(row, work) {
+                self.begin_block(row);
+                for _ in 0..work.plan.lists {
+                    let listing = self.time(row, |subject| subject.list("many", row))?;
+                    ensure!(listing == tree.listing(), "the listing is another: {} names", listing.len());
+                }
+            }
+        }
+        if self.takes(Row::Pack, work) {
+            self.begin_block(Row::Pack);
+            let packed = self.time(Row::Pack, |subject| subject.pack("many"))?;
+            tree.check(packed)?;
+        }
+        if self.takes(Row::Unpack, work) {
+            self.subject.remove("unpacked")?;
+            self.begin_block(Row::Unpack);
+            self.time(Row::Unpack, |subject| subject.unpack("unpacked", work.tar.clone()))?;
+            self.check_tree("unpacked", turn, work)?;
+        }
+        Ok(())
     }
-}
 
-#[expect(clippy::cast_precision_loss, reason = "sizes here are far below 2^52")]
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
+    /// Compares names and sizes of all, and contents: of all in the first turn, and then of every tenth.
+    fn check_tree(&mut self, folder: &str, turn: usize, work: &Work<'_>) -> Result<()> {
+        let tree = work.plan.tree;
+        if let Some(row) = [Row::ListStream, Row::ListPages].into_iter().find(|row| self.subject.can(*row)) {
+            let listing = self.subject.list(folder, row)?;
+            ensure!(listing == tree.listing(), "{} files of {} are there", listing.len(), tree.files);
+        }
+        let step = if turn == 0 { 1 } else { 10 };
+        for index in (turn % step..tree.files).step_by(step) {
+            let name = Tree::name(index);
+            let found = self.subject.read(&format!("{folder}/{name}"))?;
+            ensure!(found == Tree::content(index), "{folder}/{name} holds other bytes");
+        }
+        Ok(())
+    }
+
+    fn runs(&mut self, work: &Work<'_>) -> Result<()> {
+        self.begin_block(Row::Run);
+        (0..work.plan.runs).try_for_each(|_| self.time(Row::Run, |subject| subject.run()))
+    }
 }

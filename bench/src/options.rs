@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 
-/// Measures floors, the agent alone and the whole path, and verifies what was moved.
+use crate::peer::PeerAddress;
+use crate::row::Row;
+
+/// Measures floors, the agent alone, the whole path and peers, and verifies what was moved.
 #[derive(Debug, Parser)]
-#[command(name = "devbox-bench")]
+#[command(name = "devbox-bench", args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
     /// The `devbox` binary to measure; default: the one beside this program.
     #[arg(long, value_name = "FILE")]
@@ -22,12 +25,20 @@ pub(crate) struct Options {
     /// Only the floors and the echo: what this machine can do, without us.
     #[arg(long)]
     pub(crate) floors: bool,
+    /// A server of somebody else's to measure in the same run, which is there already. KIND is `envd`, `daytona`,
+    /// `devbox-sdk`, `put-get` or `tus`. DIR is where it stores: the first three are asked to store there, absolute, and without
+    /// it where the floors do; of the others it only tells the file system. A token comes from DEVBOX_BENCH_PEER_TOKEN.
+    #[arg(long = "peer", value_name = "KIND=URL[,DIR]")]
+    pub(crate) peers: Vec<PeerAddress>,
     /// Few rounds and small files: shows that it all works, measures nothing worth keeping.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only subjects whose name contains this text, such as `agent alone`.
+    /// Only subjects whose name contains this text, such as `agent alone`. Repeat it for several.
     #[arg(long, value_name = "TEXT")]
-    pub(crate) only: Option<String>,
+    pub(crate) only: Vec<String>,
+    /// Only these operations.
+    #[arg(long, value_name = "ROW", value_delimiter = ',')]
+    pub(crate) rows: Vec<Row>,
     /// How often each subject has its turn.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) turns: Option<usize>,
@@ -35,19 +46,37 @@ pub(crate) struct Options {
     /// agent's memory.
     #[arg(long, value_name = "MIB")]
     pub(crate) bulk_mib: Option<u64>,
+    /// How many small files a batch, an archive and a listing have; 0: none.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) files: Option<usize>,
     /// How many boxes are made for the time to the first byte.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) boxes: Option<usize>,
-    /// Write the figures to this file too.
+    /// Write the figures to this file too, for `compare` and `chart`.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
 
-/// The parts that run as processes of their own; started by the benchmark itself.
+/// What else this program does. The hidden ones run as processes of their own and are started by the benchmark itself.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Compare two results: multiples of the floor side by side, and which changed by more than noise.
+    Compare {
+        /// The result to start from.
+        before: PathBuf,
+        /// The result to compare with it.
+        after: PathBuf,
+    },
+    /// Draw a result: multiples of the floor, speeds of large files, and how latencies are spread.
+    Chart {
+        /// The result.
+        result: PathBuf,
+        /// The folder for the pictures (SVG).
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+    },
     /// The plain program that stores files.
     #[command(hide = true)]
     FloorEngine {
@@ -67,6 +96,16 @@ pub(crate) enum Command {
     Echo {
         /// Where it listens.
         socket: PathBuf,
+    },
+    /// The client whose memory is measured.
+    #[command(hide = true)]
+    Client {
+        /// The server.
+        url: String,
+        /// The box.
+        id: String,
+        /// How many bytes it moves each way.
+        length: u64,
     },
 }
 
