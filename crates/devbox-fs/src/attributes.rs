@@ -109,6 +109,11 @@ impl Attributes {
         timestamp(self.0.stx_ctime)
     }
 
+    /// Whether nothing at all happened to the file between two looks, as far as its clock tells.
+    pub(crate) fn is_same_version(&self, other: &Self) -> bool {
+        self.id() == other.id() && self.changed() == other.changed() && self.size() == other.size()
+    }
+
     /// What a rename leaves alone of a file: equal before and after, nobody wrote to it or changed its mode or owner.
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {
         self.file_type() == other.file_type()

@@ -126,6 +126,11 @@ impl Staged {
             Err(Errno::NOENT) => return Ok(Attempt::Raced),
             held => held?,
         };
+        // What is held is what the condition was checked of, not what came in its place since: with the same size, and written in
+        // the same tick, they differ in nothing else.
+        if !Attributes::of(held.as_fd())?.is_same_version(existing) {
+            return Ok(Attempt::Raced);
+        }
         let (name, _announced) = self.name_it(&view)?;
         let directory = self.place.directory.as_fd();
         match exchange(directory, &name, &self.place.name) {

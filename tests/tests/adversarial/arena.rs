@@ -340,7 +340,7 @@ impl Turn {
 }
 
 /// Stops the attacker when the fight ends, even by a panic.
-struct Stop<'a>(&'a AtomicBool);
+pub(crate) struct Stop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {

@@ -9,9 +9,11 @@ use devbox_archive::{ArchiveWriter, EntryHead};
 use devbox_guest::contract::UploadPart;
 use devbox_guest::{Archives as _, Body, Files as _, Uploads as _};
 use devbox_types::archive::{ArchiveFormat, ArchiveRequest, UnpackRequest};
+use devbox_types::digest::Digests;
+use devbox_types::entry::StatRequest;
 use devbox_types::file::WriteRequest;
 use devbox_types::operation::Operation;
-use devbox_types::upload::{ChunkRequest, UploadRequest};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadRole};
 use devbox_types::{ActingUser, Entry, ListRequest, Timestamp};
 use futures_util::stream::{self, StreamExt as _};
 
@@ -68,7 +70,8 @@ fn attack_exchange_stat() {
     attack(rounds(QUICK), |arena| {
         let (name, follow) =
             [("file", true), (ONLY_HERE, true), ("sub", true), ("sub/deep", false)][arena.round % 4];
-        let entry = arena.run(arena.guest.stat(&arena.grant, arena.at(name), follow))?;
+        let entry = arena
+            .run(arena.guest.stat(&arena.grant, StatRequest { follow, ..StatRequest::of(arena.at(name)) }))?;
         assert_harmless(&entry);
         Ok(())
     });
@@ -318,7 +321,8 @@ fn attack_exchange_upload() {
     attack(rounds(QUICK), |arena| {
         let name = ["file", ONLY_HERE, "sub/deep", "new/made"][arena.round % 4];
         let write = WriteRequest { length: Some(10), make_parents: true, ..WriteRequest::to(arena.at(name)) };
-        let begin = UploadRequest { write, digest_follows: false, metadata: String::new() };
+        let begin =
+            UploadRequest { write, digest_follows: false, metadata: String::new(), role: UploadRole::File };
         let uploaded = arena.run(async {
             let status = arena.guest.create_upload(&arena.grant, begin).await?;
             for offset in [0, 5] {
@@ -327,7 +331,7 @@ fn attack_exchange_upload() {
                     offset,
                     length: Some(5),
                     checksum: None,
-                    sha256: None,
+                    digests: Digests::default(),
                 };
                 let piece = arena.guest.append_upload(&arena.grant, chunk, Body::from_bytes("piece")).await;
                 if let Err(problem) = piece {

@@ -14,9 +14,10 @@ use devbox_fs::Confinement;
 use devbox_guest::contract::UploadPart;
 use devbox_guest::{Archives as _, Body, Files as _, Uploads as _};
 use devbox_types::archive::{ArchiveFormat, ArchiveRequest, UnpackRequest};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ReadRequest, WriteRequest};
 use devbox_types::operation::Operation;
-use devbox_types::upload::UploadRequest;
+use devbox_types::upload::{UploadRequest, UploadRole};
 use devbox_types::{ErrorCode, Grant, ListRequest, Problem, Timestamp};
 use futures_util::stream::{self, StreamExt as _};
 use rustix::fs::{CWD, FileType, Mode};
@@ -56,7 +57,7 @@ impl Ground {
         let mut calls = Vec::new();
         let mut made = |call, outcome| calls.push((call, outcome));
         made("read", in_time(drain(guest, at())).await);
-        made("stat", in_time(guest.stat(grant, at(), true)).await.map(drop));
+        made("stat", in_time(guest.stat(grant, StatRequest::target_of(at()))).await.map(drop));
         let list = ListRequest::of(path("/dir"));
         made("list", in_time(guest.list(grant, list.clone())).await.map(drop));
         made("list it", in_time(guest.list(grant, ListRequest::of(at()))).await.map(drop));
@@ -74,7 +75,12 @@ impl Ground {
         let archive = Body::from_bytes(archive_with(name.trim_start_matches("/dir/")));
         made("unpack", in_time(guest.unpack(grant, unpack, archive)).await.map(drop));
         let upload = WriteRequest { length: Some(0), ..write() };
-        let upload = UploadRequest { write: upload, digest_follows: false, metadata: String::new() };
+        let upload = UploadRequest {
+            write: upload,
+            digest_follows: false,
+            metadata: String::new(),
+            role: UploadRole::File,
+        };
         made("upload", in_time(guest.create_upload(grant, upload)).await.map(drop));
         let copy = |from: &str, to: &str| Operation::Copy {
             from: path(from),
