@@ -3,17 +3,36 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use devbox_fs::{FsError, Reader};
+use devbox_fs::{FsError, Hashed, Reader};
 use devbox_guest::{Body, BodyError};
-use devbox_types::Problem;
+use devbox_types::{Digests, Problem};
 use futures_util::stream::{self, Stream};
 use tokio::task::JoinHandle;
 
 use crate::deadline::Deadline;
-use crate::work::{CHUNK, SMALL, begin_elsewhere, finished};
+use crate::work::{CHUNK, SMALL, begin_elsewhere, elsewhere, finished};
 
 /// How many chunks that were sent are remembered, so that their memory is used again once the peer has them.
 const REMEMBERED: usize = 4;
+
+/// How much is read for a digest between two looks at whether anybody still waits for it: some ten milliseconds of work.
+const HASHED_AT_ONCE: u64 = 16 << 20;
+
+/// The digest of the whole file that the reader was asked for, if it was: of a small file it is made here and now.
+pub(crate) async fn digests_of(mut reader: Reader, deadline: Deadline) -> Result<(Digests, Reader), Problem> {
+    let mut hashed = reader.hash(SMALL)?;
+    loop {
+        if let Hashed::Done(digests) = hashed {
+            return Ok((digests, reader));
+        }
+        deadline.check()?;
+        let step = elsewhere(move || {
+            let hashed = reader.hash(HASHED_AT_ONCE)?;
+            Ok((hashed, reader))
+        });
+        (hashed, reader) = step.await?;
+    }
+}
 
 /// What a reader is about to give: small content is read here and now, large content chunk by chunk as it is taken.
 pub(crate) fn body_of(mut reader: Reader, deadline: Deadline) -> Result<Body, FsError> {

@@ -4,12 +4,14 @@ use async_trait::async_trait;
 use devbox_fs::{FsError, Walk};
 use devbox_guest::contract::{EntryStream, UploadParts};
 use devbox_guest::{Body, FileContent, Files};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
-use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem};
+use devbox_types::patch::PatchRequest;
+use devbox_types::{Entry, Grant, ListPage, ListRequest, Problem};
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::content::body_of;
+use crate::content::{body_of, digests_of};
 use crate::deadline::Deadline;
 use crate::guest::LocalGuest;
 use crate::upload::{write_batch, write_streamed};
@@ -18,8 +20,11 @@ use crate::work::{STEPS, are_small, begin_elsewhere, elsewhere, finished, is_sma
 #[async_trait]
 impl Files for LocalGuest {
     async fn read(&self, grant: &Grant, request: ReadRequest) -> Result<FileContent, Problem> {
-        let (head, reader) = self.root.enter(grant)?.open_file(&request)?;
-        let body = if head.not_modified { Body::empty() } else { body_of(reader, Deadline::of(grant))? };
+        let deadline = Deadline::of(grant);
+        let (mut head, reader) = self.root.enter(grant)?.open_file(&request)?;
+        let (digests, reader) = digests_of(reader, deadline).await?;
+        head.digests = digests;
+        let body = if head.not_modified { Body::empty() } else { body_of(reader, deadline)? };
         Ok(FileContent { head, body })
     }
 
@@ -29,16 +34,33 @@ impl Files for LocalGuest {
         }
         match body.as_bytes() {
             Some(content)
-                if is_small_write(content.len(), request.durability) && !self.publishing.is_under_way() =>
+                if is_small_write(content.len(), &request) && !self.publishing.is_under_way() =>
             {
                 Ok(self.root.enter(grant)?.write_file(request, content)?)
             }
-            _ => write_streamed(self.root.clone(), grant, request, body).await,
+            Some(content) if request.in_place => {
+                let (root, grant, content) = (self.root.clone(), grant.clone(), content.clone());
+                elsewhere(move || root.enter(&grant)?.write_file(request, &content)).await
+            }
+            _ => write_streamed(self.root.clone(), grant, |view| view.begin_write(request), body).await,
         }
     }
 
-    async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem> {
-        Ok(self.root.enter(grant)?.stat(&path, follow)?)
+    async fn patch(&self, grant: &Grant, mut request: PatchRequest, body: Body) -> Result<Written, Problem> {
+        if request.length.is_none() {
+            request.length = body.length();
+        }
+        match body.as_bytes() {
+            Some(content) => {
+                let (root, grant, content) = (self.root.clone(), grant.clone(), content.clone());
+                elsewhere(move || root.enter(&grant)?.patch_file(&request, &content)).await
+            }
+            None => write_streamed(self.root.clone(), grant, move |view| view.begin_patch(&request), body).await,
+        }
+    }
+
+    async fn stat(&self, grant: &Grant, request: StatRequest) -> Result<Entry, Problem> {
+        Ok(self.root.enter(grant)?.look(&request)?)
     }
 
     async fn list(&self, grant: &Grant, request: ListRequest) -> Result<ListPage, Problem> {
@@ -88,6 +110,7 @@ fn entries_of(walk: Walk) -> EntryStream {
 
 #[cfg(test)]
 mod tests {
+    use devbox_types::BoxPath;
     use devbox_types::file::WriteRequest;
     use futures_util::FutureExt as _;
 

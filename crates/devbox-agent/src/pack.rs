@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
-use devbox_archive::{ArchiveError, ArchiveWriter, EntryHead};
+use devbox_archive::{ArchiveError, ArchiveWriter, EntryHead, Segment, SparseMap};
 use devbox_fs::{ExtendedAttributes, FsError, Reader, View};
 use devbox_guest::BodyError;
 use devbox_types::archive::ArchiveFormat;
@@ -21,6 +21,9 @@ const PIECE: usize = 64 * 1024;
 
 /// The most files with several names that are remembered; beyond them, further names get the content again.
 const MAX_LINKED: usize = 65_536;
+
+/// A file in more pieces than this between holes is packed with the zeros.
+const MAX_PIECES: usize = 65_536;
 
 type Archive = ArchiveWriter<PieceWriter>;
 
@@ -133,9 +136,16 @@ impl Packer {
         // It is open: if its name vanished meanwhile, it is packed all the same, for other names of it may refer to it.
         let attributes = self.attributes(archive, path)?.unwrap_or_default();
         count(&mut self.bytes_left, found.length, "bytes")?;
-        let content = Content { reader, deadline: self.deadline };
         let head = head(path, &found.entry, &attributes);
-        archive.add_file(&head, found.length, content).map_err(problem_of)
+        if let ArchiveWriter::Tar(tar) = archive
+            && let Some(pieces) = reader.data(MAX_PIECES)?
+        {
+            let pieces = pieces.into_iter().map(|(offset, length)| Segment { offset, length }).collect();
+            let map = SparseMap::new(found.length, pieces).map_err(problem_of)?;
+            let content = Content::of_pieces(reader, self.deadline, map.segments().to_vec());
+            return tar.add_sparse_file(&head, &map, content).map_err(problem_of);
+        }
+        archive.add_file(&head, found.length, Content::whole(reader, self.deadline)).map_err(problem_of)
     }
 
     /// Under which name the archive has this file already. A version is of one inode, so it tells files apart.
@@ -197,12 +207,36 @@ fn count(left: &mut Option<u64>, used: u64, what: &str) -> Result<(), Problem> {
 struct Content {
     reader: Reader,
     deadline: Deadline,
+    /// How much is left of the piece that is read.
+    left: u64,
+    /// Those that come after it.
+    pieces: std::vec::IntoIter<Segment>,
+}
+
+impl Content {
+    fn whole(reader: Reader, deadline: Deadline) -> Self {
+        Self { left: reader.left(), reader, deadline, pieces: Vec::new().into_iter() }
+    }
+
+    /// What a file with holes has between them.
+    fn of_pieces(reader: Reader, deadline: Deadline, pieces: Vec<Segment>) -> Self {
+        Self { left: 0, reader, deadline, pieces: pieces.into_iter() }
+    }
 }
 
 impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.deadline.check().map_err(io::Error::other)?;
-        self.reader.read(buffer).map_err(|error| io::Error::other(Problem::from(error)))
+        let failed = |error: FsError| io::Error::other(Problem::from(error));
+        while self.left == 0 {
+            let Some(Segment { offset, length }) = self.pieces.next() else { return Ok(0) };
+            self.reader.go_to(offset).map_err(failed)?;
+            self.left = length;
+        }
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let length = self.reader.read(&mut buffer[..wanted]).map_err(failed)?;
+        self.left = self.left.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));
+        Ok(length)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Weak;
 
 use bytes::{Bytes, BytesMut};
 use devbox_archive::{Member, MemberKind, ReadAt, Sink, unpack_tar, unpack_zip};
-use devbox_fs::{Batch, BoxRoot, Spool};
+use devbox_fs::{Attempt, Batch, BoxRoot, Fingerprint, Fingerprinter, Spool};
 use devbox_guest::{Body, BodyError};
 use devbox_types::archive::{ArchiveFormat, UnpackRequest};
 use devbox_types::file::WriteRequest;
@@ -45,10 +45,18 @@ pub(crate) async fn unpack(
     let (sender, receiver) = mpsc::channel(WAITING_PIECES);
     let unpacking = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let batch = root.enter(&grant)?.batch_below(&request.directory, request.make_parents)?;
-        let batch = extract(batch, &request, Incoming { receiver, piece: Bytes::new(), ended: false })?;
+        let view = root.enter(&grant)?;
+        let mut input = Incoming { receiver, piece: Bytes::new(), ended: false, printer: None };
+        let ticket = match view.attempt(&what(&request))? {
+            Attempt::First(ticket) => ticket,
+            Attempt::Repeat(repeat) => return Ok(repeat.answer(input.fingerprint()?)?),
+        };
+        input.printer = ticket.is_some().then(Fingerprinter::default);
+        let batch = view.batch_below(&request.directory, request.make_parents)?;
+        let batch = extract(batch, &request, &mut input)?;
+        let keyed = ticket.zip(input.printer.take().map(Fingerprinter::finish));
         let _under_way = publishing.upgrade();
-        Ok(batch.publish()?)
+        Ok(batch.publish_for(keyed)?)
     });
     loop {
         let next = tokio::select! {
@@ -75,7 +83,13 @@ pub(crate) async fn unpack(
     }
 }
 
-fn extract(batch: Batch, request: &UnpackRequest, mut input: Incoming) -> Result<Batch, Problem> {
+/// What tells one request from another, beside the archive.
+fn what(request: &UnpackRequest) -> [&[u8]; 4] {
+    let made: &[u8] = if request.make_parents { b"parents" } else { b"" };
+    [b"archive", request.directory.as_bytes(), request.format.as_str().as_bytes(), made]
+}
+
+fn extract(batch: Batch, request: &UnpackRequest, input: &mut Incoming) -> Result<Batch, Problem> {
     let strip = usize::try_from(request.strip).unwrap_or(usize::MAX);
     let mut files = Files { batch };
     match request.format {
@@ -92,7 +106,7 @@ fn extract(batch: Batch, request: &UnpackRequest, mut input: Incoming) -> Result
             let length = spool.length();
             unpack_zip(&Spooled(spool), length, strip, files.batch.most_entries(), &mut files)?;
         }
-        format => unpack_tar(format, &mut input, strip, &mut files)?,
+        format => unpack_tar(format, &mut *input, strip, &mut files)?,
     }
     Ok(files.batch)
 }
@@ -110,14 +124,15 @@ impl Sink for Files {
     fn begin(&mut self, member: Member) -> Result<(), Problem> {
         let Member { path, mode, modified, attributes, kind } = member;
         match kind {
-            MemberKind::Directory => self.batch.directory(&path, mode, modified)?,
+            MemberKind::Directory => self.batch.directory(&path, mode, modified, attributes)?,
             MemberKind::Symlink { target } => self.batch.symlink(&path, &target, modified)?,
             MemberKind::HardLink { first } => self.batch.hard_link(&path, &first)?,
-            MemberKind::File { size } => {
+            MemberKind::File { size, sparse } => {
                 let request = WriteRequest {
                     mode,
                     modified,
-                    length: Some(size),
+                    // Room for a length is asked for ahead, and holes need none.
+                    length: (!sparse).then_some(size),
                     make_parents: true,
                     nofollow: true,
                     ..WriteRequest::to(path)
@@ -133,6 +148,10 @@ impl Sink for Files {
 
     fn content(&mut self, chunk: &[u8]) -> Result<(), Problem> {
         Ok(self.batch.write(chunk)?)
+    }
+
+    fn hole(&mut self, length: u64) -> Result<(), Problem> {
+        Ok(self.batch.skip(length)?)
     }
 
     fn end(&mut self) -> Result<(), Problem> {
@@ -153,6 +172,22 @@ struct Incoming {
     receiver: mpsc::Receiver<Piece>,
     piece: Bytes,
     ended: bool,
+    /// Of a call with a key: what came so far.
+    printer: Option<Fingerprinter>,
+}
+
+impl Incoming {
+    /// Reads to the end, for nothing but what it is.
+    fn fingerprint(&mut self) -> Result<Fingerprint, Problem> {
+        let mut printer = self.printer.take().unwrap_or_default();
+        let mut chunk = BytesMut::zeroed(64 << 10);
+        loop {
+            match self.read(&mut chunk).map_err(problem_of)? {
+                0 => return Ok(printer.finish()),
+                length => printer.content(&chunk[..length]),
+            }
+        }
+    }
 }
 
 impl Read for Incoming {
@@ -170,6 +205,9 @@ impl Read for Incoming {
         }
         let length = self.piece.len().min(buffer.len());
         buffer[..length].copy_from_slice(&self.piece.split_to(length));
+        if let Some(printer) = &mut self.printer {
+            printer.content(&buffer[..length]);
+        }
         Ok(length)
     }
 }

@@ -1,7 +1,7 @@
 //! Bytes on their way in.
 
 use bytes::{Bytes, BytesMut};
-use devbox_fs::{Batch, BoxRoot, FsError, Staged};
+use devbox_fs::{Attempt, Batch, BoxRoot, Fingerprinter, FsError, Repeat, Ticket, View, Writer};
 use devbox_guest::contract::UploadParts;
 use devbox_guest::{Body, UploadPart};
 use devbox_types::file::{WriteRequest, Written};
@@ -12,28 +12,39 @@ use futures_util::stream::StreamExt as _;
 use crate::deadline::Deadline;
 use crate::work::{CHUNK, EndsElsewhere, Publishing, STEPS, begin_elsewhere, elsewhere, finished};
 
-/// Writes a file as its bytes come: while one piece is written, the next is received.
+/// Writes a file, or a part of one, as its bytes come: while one piece is written, the next is received.
 pub(crate) async fn write_streamed(
     root: BoxRoot,
     grant: &Grant,
-    request: WriteRequest,
+    begin: impl FnOnce(&View) -> Result<Writer, FsError> + Send + 'static,
     mut body: Body,
 ) -> Result<Written, Problem> {
     let (deadline, grant) = (Deadline::of(grant), grant.clone());
-    let mut writing = begin_elsewhere(move || Ok(EndsElsewhere::new(root.enter(&grant)?.stage(request)?)));
+    let mut writing = begin_elsewhere(move || Ok(EndsElsewhere::new(begin(&root.enter(&grant)?)?)));
     loop {
         let piece = next_piece(&mut body, deadline).await;
         // A target that may not be written is the better answer than a body that broke.
-        let mut staged: EndsElsewhere<Staged> = finished(writing).await?;
-        let piece = piece?;
+        let mut writer: EndsElsewhere<Writer> = finished(writing).await?;
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(problem) => return Err(halfway(problem, writer).await),
+        };
         if piece.is_empty() {
-            return elsewhere(move || in_hand(&mut staged)?.publish()).await;
+            return elsewhere(move || in_hand(&mut writer)?.finish()).await;
         }
         writing = begin_elsewhere(move || {
-            let mut file = in_hand(&mut staged)?;
+            let mut file = in_hand(&mut writer)?;
             piece.iter().try_for_each(|chunk| file.write(chunk))?;
             Ok(EndsElsewhere::new(file))
         });
+    }
+}
+
+/// A problem with the content, with what stands of it in a file that is written in its place.
+async fn halfway(problem: Problem, mut writer: EndsElsewhere<Writer>) -> Problem {
+    match elsewhere(move || Ok(in_hand(&mut writer)?.stands())).await {
+        Ok(Some(stands)) => problem.with_stands(stands),
+        Ok(None) | Err(_) => problem,
     }
 }
 
@@ -101,6 +112,30 @@ enum Step {
     Finish,
 }
 
+impl Step {
+    fn print(&self, printer: &mut Fingerprinter) {
+        match self {
+            Self::Add(request, content) => {
+                printer.begin(request);
+                printer.content(content);
+                printer.end();
+            }
+            Self::Begin(request) => printer.begin(request),
+            Self::Write(chunk) => printer.content(chunk),
+            Self::Finish => printer.end(),
+        }
+    }
+
+    fn run(self, files: &mut Batch) -> Result<(), FsError> {
+        match self {
+            Self::Add(request, content) => files.add(request, &content),
+            Self::Begin(request) => files.begin(request),
+            Self::Write(chunk) => files.write(&chunk),
+            Self::Finish => files.finish(),
+        }
+    }
+}
+
 /// Writes many files, all or none: steps are gathered until they are worth a hop.
 pub(crate) async fn write_batch(
     root: BoxRoot,
@@ -109,8 +144,19 @@ pub(crate) async fn write_batch(
     publishing: &Publishing,
 ) -> Result<Report, Problem> {
     let (deadline, grant) = (Deadline::of(grant), grant.clone());
-    let batch = elsewhere(move || Ok(EndsElsewhere::new(root.enter(&grant)?.batch()?))).await?;
-    let mut upload = Upload { batch: Some(batch), steps: Vec::new(), bytes: 0 };
+    let begun = elsewhere(move || {
+        let view = root.enter(&grant)?;
+        Ok(match view.attempt(&[b"files"])? {
+            Attempt::First(ticket) => Begun::First(EndsElsewhere::new(view.batch()?), ticket),
+            Attempt::Repeat(repeat) => Begun::Repeat(repeat),
+        })
+    });
+    let (batch, ticket) = match begun.await? {
+        Begun::First(batch, ticket) => (batch, ticket),
+        Begun::Repeat(repeat) => return answer_again(repeat, parts, deadline).await,
+    };
+    let printer = ticket.is_some().then(Fingerprinter::default);
+    let mut upload = Upload { batch: Some(batch), ticket, printer, steps: Vec::new(), bytes: 0 };
     while let Some(part) = deadline.bound(parts.next()).await? {
         let mut part = part?;
         if part.request.length.is_none() {
@@ -121,9 +167,36 @@ pub(crate) async fn write_batch(
     upload.publish(publishing).await
 }
 
+/// A batch that is to be written, or was written before.
+enum Begun {
+    First(EndsElsewhere<Batch>, Option<Ticket>),
+    Repeat(Repeat),
+}
+
+/// Answers a batch that was written before: what comes is compared with what came then, and has no effect.
+async fn answer_again(
+    repeat: Repeat,
+    mut parts: UploadParts,
+    deadline: Deadline,
+) -> Result<Report, Problem> {
+    let mut printer = Fingerprinter::default();
+    while let Some(part) = deadline.bound(parts.next()).await? {
+        let UploadPart { request, mut body } = part?;
+        printer.begin(&request);
+        while let Some(chunk) = deadline.bound(body.next()).await? {
+            printer.content(&chunk?);
+        }
+        printer.end();
+    }
+    Ok(repeat.answer(printer.finish())?)
+}
+
 /// A batch, and the steps that wait for their hop.
 struct Upload {
     batch: Option<EndsElsewhere<Batch>>,
+    /// Of a call with a key: its right to be done, and what it brought so far.
+    ticket: Option<Ticket>,
+    printer: Option<Fingerprinter>,
     steps: Vec<Step>,
     bytes: usize,
 }
@@ -160,27 +233,30 @@ impl Upload {
         let steps = std::mem::take(&mut self.steps);
         self.bytes = 0;
         let Some(mut batch) = self.batch.take() else { return Ok(()) };
+        let mut printer = self.printer.take();
         let batch = elsewhere(move || {
             let mut files = in_hand(&mut batch)?;
-            steps.into_iter().try_for_each(|step| match step {
-                Step::Add(request, content) => files.add(request, &content),
-                Step::Begin(request) => files.begin(request),
-                Step::Write(chunk) => files.write(&chunk),
-                Step::Finish => files.finish(),
+            steps.into_iter().try_for_each(|step| {
+                if let Some(printer) = &mut printer {
+                    step.print(printer);
+                }
+                step.run(&mut files)
             })?;
-            Ok(EndsElsewhere::new(files))
+            Ok((EndsElsewhere::new(files), printer))
         });
-        self.batch = Some(batch.await?);
+        let (batch, printer) = batch.await?;
+        (self.batch, self.printer) = (Some(batch), printer);
         Ok(())
     }
 
     async fn publish(mut self, publishing: &Publishing) -> Result<Report, Problem> {
         self.take_steps().await?;
         let mut batch = self.batch.take();
+        let keyed = self.ticket.take().zip(self.printer.take().map(Fingerprinter::finish));
         let under_way = publishing.begin();
         elsewhere(move || {
             let published = match &mut batch {
-                Some(batch) => in_hand(batch)?.publish(),
+                Some(batch) => in_hand(batch)?.publish_for(keyed),
                 None => Err(lost()),
             };
             drop(under_way);

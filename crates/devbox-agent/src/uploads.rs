@@ -4,16 +4,18 @@
 //! the stored bytes once before the file is published: that takes a second or so per GiB, once, needs no trust in a saved
 //! state that the box's root could have written, and proves what is on the disk rather than what had come.
 
+mod join;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use devbox_fs::{BoxRoot, FsError, Note, Parked, Resting};
+use devbox_fs::{BoxRoot, FsError, Note, Parked, Resting, View};
 use devbox_guest::{Body, Uploads};
 use devbox_transfer::{Open, Phase, Record, RunningDigest, Staging, Step, TransferError, Upload};
-use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadRole, UploadStatus};
 use devbox_types::{Entry, ErrorCode, Grant, Problem, Right, Timestamp, UploadId};
 
 use crate::deadline::Deadline;
@@ -126,13 +128,25 @@ impl Desk {
     }
 
     fn create(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem> {
-        self.sweep();
-        if self.root.notes()?.len() >= MAX_UPLOADS {
-            let detail = format!("there are {MAX_UPLOADS} uploads in this box already");
-            return Err(Problem::new(ErrorCode::QuotaExceeded, detail).with_hint("complete or delete some"));
+        self.make_room()?;
+        if let UploadRole::Joined(parts) = &request.role {
+            let parts = parts.clone();
+            return self.join(grant, request, &parts);
         }
+        let session = self.begin_new(grant, request)?;
+        match session.upload.record().length() {
+            0 => session.end(),
+            _ => Ok(status_of(session.upload.record(), 0, None)),
+        }
+    }
+
+    /// Begins an upload, with its place on disk and its note.
+    fn begin_new(&self, grant: &Grant, request: UploadRequest) -> Result<Session, Problem> {
         let view = self.root.enter(grant)?;
-        let (parked, resting) = view.park(&request.write)?;
+        let (parked, resting) = match request.role {
+            UploadRole::Part => view.park_part(request.write.length.unwrap_or(0))?,
+            UploadRole::File | UploadRole::Joined(_) => view.park(&request.write)?,
+        };
         let record = Record {
             id: fresh_id()?,
             user: grant.user.clone(),
@@ -143,6 +157,9 @@ impl Desk {
             staging: Staging { directory: resting.directory, name: resting.name, inode: resting.inode },
             unverified_from: None,
             phase: Phase::Open,
+            role: request.role,
+            joined_into: None,
+            made_directories: resting.made_directories,
             write: request.write,
         };
         let note = match self.root.new_note(record.id.as_str(), &record.encode()) {
@@ -152,11 +169,31 @@ impl Desk {
                 return Err(error.into());
             }
         };
-        if record.length() > 0 {
-            return Ok(status_of(&record, 0, None));
-        }
         let (upload, _) = Upload::resume(record, 0, None, now()).map_err(|error| Problem::of(&error))?;
-        Session { desk: self.clone(), note, parked, upload }.end()
+        Ok(Session { desk: self.clone(), note, parked, upload })
+    }
+
+    /// Sees to it that one upload more can be remembered: of those that are over, the oldest are forgotten.
+    fn make_room(&self) -> Result<(), Problem> {
+        self.sweep();
+        let names = self.root.notes()?;
+        if names.len() < MAX_UPLOADS {
+            return Ok(());
+        }
+        let known = names.iter().filter_map(|name| Record::decode(&self.root.read_note(name).ok()?).ok());
+        let mut over: Vec<Record> = known.filter(Record::is_over).collect();
+        over.sort_by_key(|record| record.expires);
+        // Half of them at once, so that this is not done for each upload from now on.
+        over.truncate(over.len().div_ceil(2));
+        let forgotten = over.iter().filter(|record| {
+            let note = self.root.open_note(record.id.as_str());
+            note.is_ok_and(|note| note.remove().is_ok())
+        });
+        if forgotten.count() == 0 {
+            let detail = format!("there are {MAX_UPLOADS} uploads in this box that are not complete");
+            return Err(Problem::new(ErrorCode::QuotaExceeded, detail).with_hint("complete or delete some"));
+        }
+        Ok(())
     }
 
     /// Prepares to take a piece.
@@ -167,7 +204,7 @@ impl Desk {
         let resting = resting(&record);
         let parked = match record.phase {
             Phase::Done => return complete(&record, chunk),
-            Phase::Open | Phase::Publishing => match view.unpark(&resting, &record.write.path) {
+            Phase::Open | Phase::Publishing => match unpark(&view, &record) {
                 Err(FsError::NotFound { .. }) if record.phase == Phase::Publishing => {
                     // A kill came between publishing and remembering that.
                     let entry = view.published(&resting, &record.write)?;
@@ -205,7 +242,7 @@ impl Desk {
         let view = self.root.enter(grant)?;
         let stored = match record.phase {
             Phase::Done => record.length(),
-            Phase::Open | Phase::Publishing => match view.unpark(&resting(&record), &record.write.path) {
+            Phase::Open | Phase::Publishing => match unpark(&view, &record) {
                 Ok(parked) => record.counted(parked.stored()),
                 Err(FsError::NotFound { .. }) => {
                     let published = view.published(&resting(&record), &record.write)?;
@@ -287,7 +324,10 @@ impl Session {
         let step = self.upload.end_chunk().map_err(|error| self.about(&error))?;
         self.follow(step)?;
         if self.upload.is_full() {
-            return self.publish();
+            return match self.upload.record().role {
+                UploadRole::Part => self.complete_part(),
+                UploadRole::File | UploadRole::Joined(_) => self.publish(),
+            };
         }
         let status = status_of(self.upload.record(), self.upload.offset(), None);
         self.leave();
@@ -301,6 +341,14 @@ impl Session {
         if digests.len() < MAX_DIGESTS {
             digests.insert(self.upload.record().id.clone(), running);
         }
+    }
+
+    /// A part is not published: its bytes wait where they are.
+    fn complete_part(self) -> Result<UploadStatus, Problem> {
+        let sealed = self.upload.seal().map_err(|error| Problem::of(&error))?;
+        let record = sealed.published();
+        self.note.write(&record.encode())?;
+        Ok(status_of(&record, record.length(), None))
     }
 
     fn publish(self) -> Result<UploadStatus, Problem> {
@@ -348,7 +396,18 @@ fn read(bytes: &[u8], id: &UploadId, grant: &Grant) -> Result<Record, Problem> {
     if is_his { Ok(record) } else { Err(no_upload(id)) }
 }
 
+/// Finds the bytes of an upload again.
+fn unpark(view: &View, record: &Record) -> Result<Parked, FsError> {
+    match record.role {
+        UploadRole::Part => view.unpark_part(&resting(record)),
+        UploadRole::File | UploadRole::Joined(_) => view.unpark(&resting(record), &record.write.path),
+    }
+}
+
 fn complete(record: &Record, chunk: &ChunkRequest) -> Result<Begun, Problem> {
+    if matches!(record.role, UploadRole::Joined(_)) {
+        return Err(Problem::of(&TransferError::IsJoined).with_path(&record.write.path));
+    }
     let status = status_of(record, record.length(), None);
     check_end(status, chunk).map(|status| Begun::Complete(Box::new(status)))
 }
@@ -364,7 +423,7 @@ fn check_end(status: UploadStatus, chunk: &ChunkRequest) -> Result<UploadStatus,
 
 fn resting(record: &Record) -> Resting {
     let Staging { directory, name, inode } = record.staging.clone();
-    Resting { directory, name, inode }
+    Resting { directory, name, inode, made_directories: record.made_directories }
 }
 
 fn status_of(record: &Record, offset_bytes: u64, entry: Option<Entry>) -> UploadStatus {
@@ -375,6 +434,11 @@ fn status_of(record: &Record, offset_bytes: u64, entry: Option<Entry>) -> Upload
         length_bytes: record.length(),
         expires: record.expires,
         metadata: record.metadata.clone(),
+        part: record.role == UploadRole::Part,
+        parts: match &record.role {
+            UploadRole::Joined(parts) => parts.clone(),
+            UploadRole::File | UploadRole::Part => Vec::new(),
+        },
         entry,
     }
 }

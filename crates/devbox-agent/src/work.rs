@@ -10,7 +10,7 @@
 use std::sync::{Arc, Weak};
 
 use devbox_fs::FsError;
-use devbox_types::file::Durability;
+use devbox_types::file::{Durability, WriteRequest};
 use devbox_types::operation::Operation;
 use devbox_types::{ErrorCode, Problem};
 use tokio::runtime::Handle;
@@ -32,8 +32,11 @@ pub(crate) const MAX_PACKING: usize = 8;
 const FEW_OPERATIONS: usize = 8;
 
 /// Whether a file of this size is to be written here and now.
-pub(crate) fn is_small_write(length: usize, durability: Durability) -> bool {
-    u64::try_from(length).is_ok_and(|length| length <= SMALL) && durability == Durability::Process
+///
+/// What is to be read back waits for a disk, too. Opening a file for writing in its place can make an overlay copy it first.
+pub(crate) fn is_small_write(length: usize, request: &WriteRequest) -> bool {
+    let waits = request.durability == Durability::Power || request.verify || request.in_place;
+    u64::try_from(length).is_ok_and(|length| length <= SMALL) && !waits
 }
 
 /// Whether operations touch so few names that they are to be made here and now: none of them can turn into a copy or a
@@ -42,7 +45,10 @@ pub(crate) fn are_small(operations: &[Operation]) -> bool {
     let small = |operation: &Operation| match operation {
         Operation::Mkdir { .. } | Operation::Symlink { .. } => true,
         Operation::Delete { recursive, .. } => !recursive,
-        Operation::Chmod { .. }
+        Operation::Link { .. }
+        | Operation::Write { .. }
+        | Operation::SetMetadata { .. }
+        | Operation::Chmod { .. }
         | Operation::Chown { .. }
         | Operation::Utime { .. }
         | Operation::Move { .. }

@@ -6,6 +6,7 @@
 //! | [`tar`] | writing tar archives to a stream |
 //! | `writer`, `compression` | one writer for all formats, and what tars go through |
 //! | `untar`, `decompression` | reading tars from a stream |
+//! | [`sparse`] | files with holes in tars |
 //! | `unzip` | reading zips by the directory at their end |
 //! | `member` | what is found in an archive |
 //! | `pattern` | the patterns of gitignore(5) |
@@ -18,6 +19,7 @@ mod member;
 mod name;
 mod pattern;
 mod record;
+pub mod sparse;
 pub mod tar;
 mod untar;
 mod unzip;
@@ -29,6 +31,7 @@ pub use decompression::MAX_RATIO;
 pub use error::ArchiveError;
 pub use member::{Member, MemberKind, Sink};
 pub use pattern::Patterns;
+pub use sparse::{Segment, SparseMap};
 pub use tar::TarWriter;
 pub use untar::{MAX_EXTENSION, unpack_tar};
 pub use unzip::{ReadAt, unpack_zip};

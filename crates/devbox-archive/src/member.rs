@@ -27,6 +27,8 @@ pub enum MemberKind {
     File {
         /// How many.
         size: u64,
+        /// Whether some of them are holes.
+        sparse: bool,
     },
     /// A directory.
     Directory,
@@ -48,6 +50,8 @@ pub trait Sink {
     fn begin(&mut self, member: Member) -> Result<(), Problem>;
     /// The next bytes of the file that was begun.
     fn content(&mut self, chunk: &[u8]) -> Result<(), Problem>;
+    /// The next bytes of the file that was begun are a hole: so many zeros that take no room.
+    fn hole(&mut self, length: u64) -> Result<(), Problem>;
     /// The file is whole.
     fn end(&mut self) -> Result<(), Problem>;
 }

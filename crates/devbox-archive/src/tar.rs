@@ -8,6 +8,7 @@ use devbox_types::Timestamp;
 
 use crate::error::ArchiveError;
 use crate::name::{check_name, text};
+use crate::sparse::SparseMap;
 use crate::zip::EntryHead;
 
 /// Everything in a tar is a multiple of this.
@@ -79,15 +80,45 @@ impl<W: Write> TarWriter<W> {
     ) -> Result<(), ArchiveError> {
         check_name(head.name)?;
         self.add_head(head, b'0', size, &[])?;
+        self.copy(head.name, size, &mut content)?;
+        self.pad(size)
+    }
+
+    /// Adds a file with holes, as PAX 1.0 tells of them. `content` has the data, one piece after the other.
+    pub fn add_sparse_file(
+        &mut self,
+        head: &EntryHead<'_>,
+        map: &SparseMap,
+        mut content: impl Read,
+    ) -> Result<(), ArchiveError> {
+        check_name(head.name)?;
+        let blocks = map.to_blocks();
+        let data = map.stored();
+        let stored = data.saturating_add(blocks.len() as u64);
+        // What a reader without a notion of holes makes of it goes by another name.
+        let (folder, name) = head.name.split_at(head.name.len() - last_name(head.name).len());
+        let condensed = [folder, b"GNUSparseFile.0/", name].concat();
+        let mut records = records(&EntryHead { name: &condensed, ..*head }, stored, &[]);
+        for (key, value) in [(&b"major"[..], &b"1"[..]), (b"minor", b"0"), (b"name", head.name)] {
+            record(&mut records, &[b"GNU.sparse.", key].concat(), value);
+        }
+        record(&mut records, b"GNU.sparse.realsize", map.size().to_string().as_bytes());
+        self.add_head_with(&EntryHead { name: &condensed, ..*head }, b'0', stored, &[], &records)?;
+        self.output.write_all(&blocks).map_err(write_failed)?;
+        self.copy(head.name, data, &mut content)?;
+        self.pad(data)
+    }
+
+    fn copy(&mut self, name: &[u8], size: u64, content: &mut impl Read) -> Result<(), ArchiveError> {
         let mut left = size;
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
             match content.read(&mut self.chunk[..wanted]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(ArchiveError::Read { name: text(head.name), source }),
+                Err(source) => return Err(ArchiveError::Read { name: text(name), source }),
                 Ok(0) => {
                     let found = size - left;
-                    return Err(ArchiveError::Truncated { name: text(head.name), found, announced: size });
+                    return Err(ArchiveError::Truncated { name: text(name), found, announced: size });
                 }
                 Ok(length) => {
                     self.output.write_all(&self.chunk[..length]).map_err(write_failed)?;
@@ -95,7 +126,7 @@ impl<W: Write> TarWriter<W> {
                 }
             }
         }
-        self.pad(size)
+        Ok(())
     }
 
     /// Writes the end, and returns what it was written to.
@@ -112,14 +143,24 @@ impl<W: Write> TarWriter<W> {
         size: u64,
         link: &[u8],
     ) -> Result<(), ArchiveError> {
-        let records = records(head, size, link);
+        self.add_head_with(head, kind, size, link, &records(head, size, link))
+    }
+
+    fn add_head_with(
+        &mut self,
+        head: &EntryHead<'_>,
+        kind: u8,
+        size: u64,
+        link: &[u8],
+        records: &[u8],
+    ) -> Result<(), ArchiveError> {
         if !records.is_empty() {
             let name = [b"PaxHeaders/", last_name(head.name)].concat();
             let length = records.len() as u64;
             let pax =
                 Header { name: &name, mode: 0o644, uid: 0, gid: 0, size: length, seconds: 0, link: &[] };
             self.output.write_all(&pax.block(b'x')).map_err(write_failed)?;
-            self.output.write_all(&records).map_err(write_failed)?;
+            self.output.write_all(records).map_err(write_failed)?;
             self.pad(length)?;
         }
         let (seconds, _) = head.modified.parts();

@@ -13,6 +13,7 @@ use crate::decompression::Decoder;
 use crate::error::ArchiveError;
 use crate::member::{Member, MemberKind, Sink, check_target, harmless, path_of};
 use crate::name::text;
+use crate::sparse::{self, Segment, SparseMap, SparseRecords, Told};
 use crate::tar::{BLOCK, MAX_11_DIGITS, field, padding};
 
 /// The longest extension of a header: names of 4 KiB, and extended attributes of one mebibyte, fit.
@@ -22,7 +23,7 @@ pub const MAX_EXTENSION: u64 = 2 << 20;
 ///
 /// # Errors
 /// `invalid_request` for what is no such archive, `path_escapes` for names that lead out, `not_a_regular_file` for FIFOs and
-/// devices, `unsupported` for sparse files and multi-volume archives, `too_large` for bombs, `interrupted`, those of `sink`.
+/// devices, `unsupported` for multi-volume archives, `too_large` for bombs, `interrupted`, those of `sink`.
 pub fn unpack_tar(
     format: ArchiveFormat,
     input: impl Read,
@@ -45,7 +46,17 @@ struct Extension {
     size: Option<u64>,
     modified: Option<Timestamp>,
     attributes: Vec<(Vec<u8>, Vec<u8>)>,
-    sparse: bool,
+    sparse: SparseRecords,
+}
+
+/// What of an entry follows its header.
+struct Content {
+    /// How many bytes of it the archive has.
+    stored: u64,
+    /// Where they go, in a file with holes.
+    map: Option<SparseMap>,
+    /// How many of the bytes come before them: of the map.
+    before: u64,
 }
 
 struct Reader<R: Read> {
@@ -73,6 +84,9 @@ impl<R: Read> Reader<R> {
                 b'g' => {
                     let records = self.extension(&block)?;
                     self.global.read_records(&records)?;
+                    if self.global.sparse.is_told() {
+                        return Err(malformed("all its files at once are told to be sparse").into());
+                    }
                     extension.read_records(&records)?;
                     continue;
                 }
@@ -87,19 +101,24 @@ impl<R: Read> Reader<R> {
     fn tell(
         &mut self,
         block: &[u8; BLOCK],
-        extension: Extension,
+        mut extension: Extension,
         strip: usize,
         sink: &mut dyn Sink,
     ) -> Result<(), Problem> {
-        let name = extension.path.clone().unwrap_or_else(|| name_in(block));
+        let name = extension.sparse.name.clone().or_else(|| extension.path.clone());
+        let name = name.unwrap_or_else(|| name_in(block));
         let size = size_of(block, &extension, &name)?;
-        if extension.sparse {
-            return Err(unsupported("sparse files", &name).into());
+        if extension.sparse.is_told() && !matches!(block[field::TYPE], b'0' | 0 | b'7') {
+            return Err(malformed(format!("{:?} has holes, and is no file", text(&name))).into());
         }
+        let content = self.content_of(block, std::mem::take(&mut extension.sparse), size)?;
         let kind = match block[field::TYPE] {
             // The oldest tars knew a directory by its last slash.
-            b'0' | 0 | b'7' if name.ends_with(b"/") => MemberKind::Directory,
-            b'0' | 0 | b'7' => MemberKind::File { size },
+            b'0' | 0 | b'7' if name.ends_with(b"/") && content.map.is_none() => MemberKind::Directory,
+            b'0' | 0 | b'7' | b'S' => {
+                let size = content.map.as_ref().map_or(size, SparseMap::size);
+                MemberKind::File { size, sparse: content.map.is_some() }
+            }
             b'5' => MemberKind::Directory,
             b'2' => {
                 let target = link_in(block, &extension);
@@ -111,7 +130,6 @@ impl<R: Read> Reader<R> {
                 None => return Err(ArchiveError::Escapes { name: text(&name) }.into()),
             },
             b'3' | b'4' | b'6' => return Err(ArchiveError::Special { name: text(&name) }.into()),
-            b'S' => return Err(unsupported("sparse files", &name).into()),
             b'M' => return Err(unsupported("multi-volume archives", &name).into()),
             _ => return Err(unsupported("entries of an unknown type", &name).into()),
         };
@@ -132,12 +150,66 @@ impl<R: Read> Reader<R> {
             }
             None => false,
         };
-        self.content(&name, size, told.then_some(&mut *sink))?;
+        self.pass_on(&name, &content, told.then_some(&mut *sink))?;
         if told && is_file { sink.end() } else { Ok(()) }
     }
 
-    /// Passes on a content and its padding, or over it.
-    fn content(&mut self, name: &[u8], size: u64, mut sink: Option<&mut dyn Sink>) -> Result<(), Problem> {
+    /// Finds out what follows a header, and reads what is there of a map.
+    fn content_of(
+        &mut self,
+        block: &[u8; BLOCK],
+        sparse: SparseRecords,
+        size: u64,
+    ) -> Result<Content, Problem> {
+        if block[field::TYPE] == b'S' {
+            let next_block = || {
+                let mut block = [0; BLOCK];
+                self.input.read_exact(&mut block).map_err(ArchiveError::of_input)?;
+                Ok(block)
+            };
+            let map = sparse::read_header_map(block, number, next_block)?;
+            sparse::check_stored(&map, size)?;
+            return Ok(Content { stored: size, map: Some(map), before: 0 });
+        }
+        match sparse.told()? {
+            Told::Nowhere => Ok(Content { stored: size, map: None, before: 0 }),
+            Told::Here(map) => {
+                sparse::check_stored(&map, size)?;
+                Ok(Content { stored: size, map: Some(map), before: 0 })
+            }
+            Told::Ahead { size: real } => {
+                let map = sparse::read_ahead(&mut self.input, real, size)?;
+                let before = size - map.stored();
+                Ok(Content { stored: size, map: Some(map), before })
+            }
+        }
+    }
+
+    /// Passes on a content, with its holes, and its padding, or over it.
+    fn pass_on(
+        &mut self,
+        name: &[u8],
+        content: &Content,
+        mut sink: Option<&mut dyn Sink>,
+    ) -> Result<(), Problem> {
+        match &content.map {
+            None => self.bytes(name, content.stored, &mut sink)?,
+            Some(map) => {
+                let mut position = 0;
+                for Segment { offset, length } in map.segments() {
+                    hole(offset - position, &mut sink)?;
+                    self.bytes(name, *length, &mut sink)?;
+                    position = offset + length;
+                }
+                hole(map.size() - position, &mut sink)?;
+            }
+        }
+        // The map before the data is in whole blocks.
+        let mut rest = [0; BLOCK];
+        self.fill(&mut rest[..padding(content.stored - content.before)])
+    }
+
+    fn bytes(&mut self, name: &[u8], size: u64, sink: &mut Option<&mut dyn Sink>) -> Result<(), Problem> {
         let mut left = size;
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.chunk.len());
@@ -145,13 +217,12 @@ impl<R: Read> Reader<R> {
             if length == 0 {
                 return Err(malformed(format!("{:?} is cut off", text(name))).into());
             }
-            if let Some(sink) = &mut sink {
+            if let Some(sink) = sink {
                 sink.content(&self.chunk[..length])?;
             }
             left -= length as u64;
         }
-        let mut rest = [0; BLOCK];
-        self.fill(&mut rest[..padding(size)])
+        Ok(())
     }
 
     /// The content of a header that is about the next one.
@@ -217,8 +288,10 @@ impl Extension {
                 self.size = Some(size);
             }
             b"mtime" => self.modified = time(value),
-            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
             _ => {
+                if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                    self.sparse.take(key, value)?;
+                }
                 if let Some(name) =
                     key.strip_prefix(b"SCHILY.xattr.").filter(|name| name.starts_with(b"user."))
                 {
@@ -228,6 +301,13 @@ impl Extension {
             }
         }
         Ok(())
+    }
+}
+
+fn hole(length: u64, sink: &mut Option<&mut dyn Sink>) -> Result<(), Problem> {
+    match sink {
+        Some(sink) if length > 0 => sink.hole(length),
+        _ => Ok(()),
     }
 }
 

@@ -235,7 +235,7 @@ impl<A: ReadAt + ?Sized> Zip<'_, A> {
                 return Err(malformed(format!("{:?} has content, and is no file", text(&entry.name))).into());
             }
             TYPE_DIRECTORY => MemberKind::Directory,
-            _ => MemberKind::File { size: entry.plain },
+            _ => MemberKind::File { size: entry.plain, sparse: false },
         };
         let is_file = matches!(kind, MemberKind::File { .. });
         let mode = (mode != 0).then(|| harmless(mode));

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::config::ClientConfig;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::error::ClientError;
+use crate::retry::RetryPolicy;
 use crate::transport::{TcpTransport, TlsTransport};
 
 /// The longest answer about boxes and keys that is read: a full page of boxes with full labels stays far below.
@@ -93,6 +94,10 @@ impl Caller {
 
     pub(crate) fn url(&self) -> String {
         self.endpoint.to_string()
+    }
+
+    pub(crate) fn retry(&self) -> RetryPolicy {
+        self.config.retry
     }
 
     pub(crate) fn guest(&self, id: &BoxId) -> Result<Arc<dyn Guest>, ClientError> {

@@ -14,6 +14,7 @@ use http::Method;
 use crate::call::{Call, Caller, Repeat, encode};
 use crate::config::ClientConfig;
 use crate::error::ClientError;
+use crate::retry::RetryPolicy;
 use crate::sandbox::Sandbox;
 
 /// Which boxes are wanted.
@@ -48,6 +49,11 @@ impl Client {
     #[must_use]
     pub fn url(&self) -> String {
         self.caller.url()
+    }
+
+    /// How often, and how patiently, calls are repeated.
+    pub(crate) fn retry(&self) -> RetryPolicy {
+        self.caller.retry()
     }
 
     /// Makes a box and waits until it runs.

@@ -14,9 +14,9 @@ mod state;
 mod upload;
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use devbox_types::{ErrorCode, Problem};
+use devbox_types::{ErrorCode, Grant, Problem};
 
 use crate::call::random;
 use crate::error::ClientError;
@@ -51,8 +51,11 @@ impl Default for LargeOptions {
 /// How far a transfer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransferProgress {
-    /// How many bytes are stored at the far end, or here.
+    /// How many bytes are stored at the far end, or here: they need not come again, whatever happens.
     pub done_bytes: u64,
+    /// The same with what of the piece under way has gone out to the network. It goes back to `done_bytes` where a line broke,
+    /// and is the same in a download.
+    pub sent_bytes: u64,
     /// How many there are.
     pub total_bytes: u64,
     /// How often a request had to be repeated so far.
@@ -60,21 +63,51 @@ pub struct TransferProgress {
 }
 
 impl TransferProgress {
-    /// The same in percent; of nothing, all is done.
+    /// How much has gone out, in percent. It is 100 only when all is stored.
     #[must_use]
     pub fn percent(&self) -> f64 {
-        if self.total_bytes == 0 {
+        if self.done_bytes >= self.total_bytes {
             return 100.0;
         }
         // A percentage needs no 53 bits.
         #[expect(clippy::cast_precision_loss, reason = "shown to people")]
-        let (done, total) = (self.done_bytes as f64, self.total_bytes as f64);
-        100.0 * done / total
+        let (sent, total) = (self.sent_bytes as f64, self.total_bytes as f64);
+        (100.0 * sent / total).min(99.9)
     }
 }
 
-/// Hears how far a transfer is. With [`ControlFlow::Break`] it is cancelled: nothing of it is left.
+/// Hears how far a transfer is: when it begins, a few times a second, and when all is stored. With [`ControlFlow::Break`] it is
+/// cancelled: nothing of it is left, on either side, nor of the directories that it made on the way.
 pub type OnProgress<'c> = &'c mut (dyn FnMut(TransferProgress) -> ControlFlow<()> + Send);
+
+/// How often somebody is told how far a transfer is: smooth for the eye, and nothing for the transfer.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// Whether it is time to tell again how far a transfer is.
+struct Pace {
+    step_bytes: u64,
+    told: Option<(Instant, u64)>,
+}
+
+impl Pace {
+    fn new(step_bytes: u64) -> Self {
+        Self { step_bytes, told: None }
+    }
+
+    /// At the beginning, after a while or a piece, and at the end.
+    fn is_due(&mut self, done_bytes: u64, total_bytes: u64) -> bool {
+        let now = Instant::now();
+        let is_due = self.told.is_none_or(|(at, bytes)| {
+            done_bytes == total_bytes
+                || now.duration_since(at) >= TELL_EVERY
+                || done_bytes - bytes.min(done_bytes) >= self.step_bytes
+        });
+        if is_due {
+            self.told = Some((now, done_bytes));
+        }
+        is_due
+    }
+}
 
 /// Counts attempts, and waits between them.
 struct Patience {
@@ -86,6 +119,11 @@ struct Patience {
 impl Patience {
     fn new(policy: RetryPolicy) -> Self {
         Self { policy, attempt: 0, retries: 0 }
+    }
+
+    /// The same grant, which says how often what is to be sent now was sent before.
+    fn grant(&self, grant: &Grant) -> Grant {
+        Grant { attempt: self.attempt.saturating_add(1), ..grant.clone() }
     }
 
     /// Bytes got through.

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How often and how patiently a call is repeated.
 ///
 /// Repeated is only what cannot do harm twice: a call that never reached the server, one that the server turned away
-/// (429, 503), and calls that are idempotent by their nature or by an `Idempotency-Key`.
+/// (429, 503), and calls that are idempotent by their nature or by an `Idempotency-Key`: batches have one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// How often a call is sent at the most; 1 means never again.

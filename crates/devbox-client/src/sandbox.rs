@@ -1,6 +1,7 @@
 //! One box: its files and its processes, with paths resolved against its working directory.
 
 mod files;
+mod once;
 mod run;
 
 use std::sync::Arc;

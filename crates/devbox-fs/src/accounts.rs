@@ -30,6 +30,7 @@ pub(crate) struct Accounts {
     users: Vec<Account>,
     by_name: HashMap<String, usize>,
     by_uid: HashMap<u32, usize>,
+    groups: HashMap<String, u32>,
 }
 
 impl Accounts {
@@ -44,9 +45,24 @@ impl Accounts {
             accounts.users.push(account);
         }
         for line in lines(group) {
+            accounts.add_group(line);
             accounts.add_members(line);
         }
         accounts
+    }
+
+    fn add_group(&mut self, line: &str) {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with('#'));
+        let gid = fields.nth(1).and_then(|gid| gid.parse().ok()).filter(|gid| *gid != u32::MAX);
+        if let (Some(name), Some(gid)) = (name, gid) {
+            self.groups.entry(name.to_owned()).or_insert(gid);
+        }
+    }
+
+    /// The number of a group.
+    pub(crate) fn group(&self, name: &str) -> Option<u32> {
+        self.groups.get(name).copied()
     }
 
     fn add_members(&mut self, line: &str) {
@@ -128,5 +144,12 @@ mod tests {
             assert_eq!(accounts.named(name), None, "{name}");
         }
         assert_eq!(accounts.of_uid(77).groups, [77]);
+    }
+
+    #[test]
+    fn groups_have_their_first_number() {
+        let accounts = Accounts::parse(PASSWD, GROUP);
+        assert_eq!((accounts.group("staff"), accounts.group("wheel")), (Some(50), Some(10)));
+        assert_eq!((accounts.group("x"), accounts.group("ghost"), accounts.group("")), (None, None, None));
     }
 }

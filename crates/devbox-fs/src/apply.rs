@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use devbox_types::file::WriteRequest;
 use devbox_types::operation::{Operation, Operations, Report};
 use devbox_types::{BoxPath, Right};
 use rustix::fs::{AtFlags, RenameFlags};
@@ -12,7 +13,11 @@ use crate::attributes::Attributes;
 use crate::directories;
 use crate::directory_table::Spot;
 use crate::error::{At as _, FsError};
+use crate::fingerprint::Fingerprint;
+use crate::inline;
+use crate::outcomes::Attempt;
 use crate::removable::only_dots;
+use crate::state::Announced;
 use crate::transaction::Transaction;
 use crate::tree::{Stopped, remove_tree};
 use crate::undo::Undo;
@@ -36,6 +41,9 @@ impl View {
     /// directories, tell. What a process in the box put in the way of an
     /// undo stays. A kill undoes them at the next start. In a list, a tree that is moved or deleted counts as one entry.
     ///
+    /// With a key, a repeat is answered and not done. A list and its outcome outlive the death of this process together; a
+    /// single operation has no journal, so of one that dies between effect and record, the repeat finds the effect.
+    ///
     /// # Errors
     /// That of the first operation that failed.
     pub fn apply(&self, operations: &[Operation]) -> Result<Report, FsError> {
@@ -47,7 +55,12 @@ impl View {
         let here = BoxPath::root();
         let count = u64::try_from(operations.len()).unwrap_or(u64::MAX);
         self.limits.check_entries(count)?;
-        let many = count > 1;
+        let (ticket, content) = match self.attempt_of(operations)? {
+            (Attempt::First(ticket), content) => (ticket, content),
+            (Attempt::Repeat(repeat), content) => return repeat.answer(content),
+        };
+        inline::check_sizes(operations)?;
+        let many = count > 1 || operations.iter().any(needs_several_steps);
         // A limit may show itself only after the fact, so it needs what a list needs.
         let transaction = match many || self.limits.entries < u64::MAX {
             true => Some(Transaction::begin(Arc::clone(&self.engine)).at("write the journal of", &here)?),
@@ -55,17 +68,36 @@ impl View {
         };
         // Declared before the transaction moves into `applying`, so that undoing acts as the user too.
         let _acting = self.act()?;
-        let report = Report { entries: 0, bytes: 0, atomic: !many };
+        let report = Report { atomic: !many, ..Report::default() };
         let mut applying = Applying { view: self, transaction, report };
         for operation in operations {
             self.limits.check_time()?;
             applying.run(operation)?;
             self.limits.check_entries(applying.report.entries)?;
         }
-        if let Some(transaction) = applying.transaction.take() {
-            transaction.commit(false).at("write the journal of", &here)?;
+        if count > 1 {
+            applying.report.entry = None;
+        }
+        let outcome = ticket.as_ref().map(|ticket| ticket.outcome(content, &applying.report));
+        match applying.transaction.take() {
+            Some(transaction) => transaction.commit(false, outcome).at("write the journal of", &here)?,
+            None => {
+                if let Some(outcome) = outcome {
+                    // It is done: where it cannot be written down, this process at least knows it.
+                    let _ = self.engine.outcomes.record(&self.engine, outcome, false);
+                }
+            }
         }
         Ok(applying.report)
+    }
+
+    fn attempt_of(&self, operations: &[Operation]) -> Result<(Attempt, Fingerprint), FsError> {
+        if self.keyed.is_none() {
+            return Ok((Attempt::First(None), Fingerprint::of(&[])));
+        }
+        let unwritable = |_| FsError::Invalid { reason: "an operation has no JSON form" };
+        let content = Fingerprint::of(&[&serde_json::to_vec(operations).map_err(unwritable)?]);
+        Ok((self.attempt(&[b"entries"])?, content))
     }
 }
 
@@ -76,6 +108,17 @@ impl Applying<'_> {
             Operation::Move { from, to, overwrite } => self.rename(from, to, *overwrite),
             Operation::Copy { from, to, recursive, overwrite } => self.copy(from, to, *recursive, *overwrite),
             Operation::Symlink { path, target } => self.symlink(path, target),
+            Operation::Link { from, to } => self.link(from, to),
+            Operation::Write { path, content, mode, parents, overwrite, nofollow } => {
+                let request = WriteRequest {
+                    mode: *mode,
+                    make_parents: *parents,
+                    nofollow: *nofollow,
+                    ..WriteRequest::to(path.clone())
+                };
+                self.write(request, content, *overwrite)
+            }
+            Operation::SetMetadata { path, set } => self.set_metadata(path, set),
             Operation::Chmod { path, mode } => self.chmod(path, *mode),
             Operation::Chown { path, owner, gid, nofollow } => {
                 self.chown(path, owner.as_ref(), *gid, *nofollow)
@@ -92,18 +135,11 @@ impl Applying<'_> {
             return if parents { Ok(()) } else { Err(FsError::Exists { path: path.clone() }) };
         }
         if parents {
-            let made = self.view.make_missing(&path.parent().unwrap_or_default())?;
-            self.report.atomic &= made.is_empty();
-            for directory in made {
-                self.report.entries += 1;
-                let (at, inode) = (directory.name, directory.id.inode);
-                self.plan(&directory.parent, |number| Undo::Remove {
-                    at: Spot { directory: number, name: at },
-                    inode,
-                    tree: false,
-                })
-                .at("remember", path)?;
-            }
+            let parent = path.parent().unwrap_or_default();
+            let transaction =
+                Transaction::begun(&mut self.transaction, &self.view.engine).at("remember", path)?;
+            let made = self.view.make_missing(&parent, transaction)?;
+            self.count_made(&made);
         }
         let place = self.view.place(path)?;
         if parents && place.find().at("look at", path)?.is_some() {
@@ -121,6 +157,12 @@ impl Applying<'_> {
         })
     }
 
+    /// Counts the directories that were made on the way.
+    pub(crate) fn count_made(&mut self, made: &[Spot]) {
+        self.report.atomic &= made.is_empty();
+        self.report.entries += u64::try_from(made.len()).unwrap_or(u64::MAX);
+    }
+
     fn symlink(&mut self, path: &BoxPath, target: &[u8]) -> Result<(), FsError> {
         if path.wants_directory() {
             return Err(FsError::Invalid { reason: "the path of a symbolic link may not end in a slash" });
@@ -135,7 +177,7 @@ impl Applying<'_> {
     }
 
     /// Makes an entry under a name that must be free.
-    fn make(
+    pub(crate) fn make(
         &mut self,
         place: &Place,
         path: &BoxPath,
@@ -223,7 +265,7 @@ impl Applying<'_> {
         let view = self.view;
         let directory = place.directory.as_fd();
         let trash = view.engine.names.fresh();
-        let _announced = match view.announce(place, &trash) {
+        let announced = match view.announce(place, &trash) {
             // On a full disk, deleting is what makes room.
             Err(Errno::NOSPC | Errno::DQUOT) => return self.delete_in_place(place, path),
             announced => announced.at("delete", path)?,
@@ -237,18 +279,25 @@ impl Applying<'_> {
         ) {
             Ok(()) => {
                 // It has taken effect by now, and is brought to its end whatever the deadline.
-                let removed = remove_tree(directory, &trash, &|| Ok::<(), Errno>(()));
-                if removed.is_err() {
+                match remove_tree(directory, &trash, &|| Ok::<(), Errno>(())).map_err(Errno::from) {
+                    Ok(removed) => self.report.entries += removed,
                     // What the acting user may not delete goes back to where it was.
-                    let _ = rustix::fs::renameat_with(
-                        directory,
-                        &trash[..],
-                        directory,
-                        &place.name[..],
-                        RenameFlags::NOREPLACE,
-                    );
+                    Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
+                        let _ = rustix::fs::renameat_with(
+                            directory,
+                            &trash[..],
+                            directory,
+                            &place.name[..],
+                            RenameFlags::NOREPLACE,
+                        );
+                        return Err(FsError::at("delete", path, errno));
+                    }
+                    // Half a tree is not what was there before. What is left is hidden, and goes at the next start.
+                    Err(_) => {
+                        self.report.entries += 1;
+                        announced.into_iter().for_each(Announced::keep);
+                    }
                 }
-                self.report.entries += removed.map_err(Errno::from).at("delete", path)?;
             }
             // A directory from a lower overlay layer cannot be renamed, nor may anything be where the disk is full.
             Err(Errno::XDEV | Errno::NOSPC | Errno::DQUOT) => return self.delete_in_place(place, path),
@@ -327,6 +376,22 @@ impl Applying<'_> {
         let number = transaction.directory(directory)?;
         transaction.plan(undo(number))?;
         transaction.flush()
+    }
+}
+
+/// Whether one operation needs what a list needs, to be all or nothing.
+fn needs_several_steps(operation: &Operation) -> bool {
+    match operation {
+        Operation::SetMetadata { set, .. } => set.steps() > 1,
+        Operation::Write { parents, .. } | Operation::Mkdir { parents, .. } => *parents,
+        Operation::Move { .. }
+        | Operation::Copy { .. }
+        | Operation::Symlink { .. }
+        | Operation::Link { .. }
+        | Operation::Chmod { .. }
+        | Operation::Chown { .. }
+        | Operation::Utime { .. }
+        | Operation::Delete { .. } => false,
     }
 }
 

@@ -85,6 +85,12 @@ impl Attributes {
         self.0.stx_size
     }
 
+    /// How many bytes it takes on its disk.
+    pub(crate) fn allocated(&self) -> u64 {
+        const UNIT: u64 = 512;
+        self.0.stx_blocks.saturating_mul(UNIT)
+    }
+
     pub(crate) fn uid(&self) -> u32 {
         self.0.stx_uid
     }
@@ -149,6 +155,7 @@ impl Attributes {
             links: self.links(),
             target,
             etag: self.is_file().then(|| self.etag(clock)),
+            xattrs: None,
         }
     }
 }

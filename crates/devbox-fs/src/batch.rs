@@ -15,6 +15,8 @@ use crate::confine::open_entry;
 use crate::directory_table::Spot;
 use crate::error::{At as _, FsError};
 use crate::extract::Extraction;
+use crate::fingerprint::Fingerprint;
+use crate::outcomes::Ticket;
 use crate::publish::{exchange, sync_directory};
 use crate::stage::{self, Draft};
 use crate::transaction::Transaction;
@@ -90,6 +92,9 @@ impl Batch {
         if self.current.is_some() {
             return Err(FsError::Invalid { reason: "the file before this one is not finished" });
         }
+        if request.in_place {
+            return Err(FsError::Invalid { reason: "the files of a batch are replaced, not written in place" });
+        }
         let count = u64::try_from(self.ready.len()).unwrap_or(u64::MAX).saturating_add(1);
         if count > self.most {
             return Err(FsError::TooManyEntries { limit: self.most });
@@ -108,8 +113,9 @@ impl Batch {
     /// Finds where an entry goes, makes missing parents if asked to, and takes the name for it.
     pub(crate) fn claim(&mut self, request: &WriteRequest) -> Result<(Place, Target), FsError> {
         let path = &request.path;
-        let stage::Target { place, seen, made } = self.view.target(request)?;
-        self.remember(made, path)?;
+        self.transaction()?;
+        let stage::Target { place, seen, made } = self.view.target(request, &mut self.transaction)?;
+        self.remember(made)?;
         let transaction =
             self.transaction.as_mut().ok_or(FsError::Invalid { reason: "the batch has ended" })?;
         let number = transaction.directory(&place.directory).at("remember", path)?;
@@ -129,6 +135,15 @@ impl Batch {
     pub fn write(&mut self, chunk: &[u8]) -> Result<(), FsError> {
         let (draft, ..) = self.current.as_mut().ok_or(FsError::Invalid { reason: "no file was begun" })?;
         draft.write(chunk)
+    }
+
+    /// Leaves a hole of so many bytes in the current file: zeros that take no room. They count as bytes all the same.
+    ///
+    /// # Errors
+    /// As [`Batch::write`].
+    pub fn skip(&mut self, length: u64) -> Result<(), FsError> {
+        let (draft, ..) = self.current.as_mut().ok_or(FsError::Invalid { reason: "no file was begun" })?;
+        draft.skip(length)
     }
 
     /// Ends the current file: checks its length and digest, and gives it its mode, owner and time.
@@ -168,7 +183,15 @@ impl Batch {
     ///
     /// # Errors
     /// [`FsError::PreconditionFailed`], [`FsError::Conflict`] with the paths, and others; nothing is changed then.
-    pub fn publish(mut self) -> Result<Report, FsError> {
+    pub fn publish(self) -> Result<Report, FsError> {
+        self.publish_for(None)
+    }
+
+    /// The same of a call with a key, whose outcome is remembered with the fingerprint of all that it brought.
+    ///
+    /// # Errors
+    /// As [`Batch::publish`].
+    pub fn publish_for(mut self, keyed: Option<(Ticket, Fingerprint)>) -> Result<Report, FsError> {
         if self.current.is_some() {
             return Err(FsError::Invalid { reason: "the last file is not finished" });
         }
@@ -203,9 +226,11 @@ impl Batch {
         // The new files went from their reserved names; under those of replaced ones are the old files.
         let replaced = self.ready.iter().filter(|ready| ready.target.seen.is_some());
         transaction.settle(replaced.map(|ready| ready.target.staged_spot()).collect());
-        transaction.commit(self.power).at("write the journal of", &here)?;
         let entries = self.entries();
-        Ok(Report { entries, bytes: self.bytes, atomic: entries == 1 })
+        let report = Report { entries, bytes: self.bytes, atomic: entries == 1, ..Report::default() };
+        let outcome = keyed.as_ref().map(|(ticket, content)| ticket.outcome(*content, &report));
+        transaction.commit(self.power, outcome).at("write the journal of", &here)?;
+        Ok(report)
     }
 
     fn check_all(&self, transaction: &mut Transaction) -> Result<(), FsError> {

@@ -34,21 +34,33 @@ pub(crate) fn copy<E: From<Errno>>(
             Ok(end) if end > start => end,
             _ => size,
         };
-        copy_extent(from, to, start, end - start, proceed)?;
+        copy_extent(from, to, (start, start), end - start, proceed)?;
     }
     let length = size.max(rustix::fs::seek(to, SeekFrom::End(0))?);
     rustix::fs::ftruncate(to, length)?;
     Ok(())
 }
 
+/// Copies the first `size` bytes of `from` to the end of `to`, which is at `end`. Fewer, if `from` has become shorter.
+pub(crate) fn append<E: From<Errno>>(
+    from: BorrowedFd<'_>,
+    size: u64,
+    to: BorrowedFd<'_>,
+    end: u64,
+    proceed: &dyn Fn() -> Result<(), E>,
+) -> Result<(), E> {
+    copy_extent(from, to, (0, end), size, proceed)
+}
+
+/// Copies from the first of two places to the second.
 fn copy_extent<E: From<Errno>>(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
-    start: u64,
+    (start, place): (u64, u64),
     length: u64,
     proceed: &dyn Fn() -> Result<(), E>,
 ) -> Result<(), E> {
-    let (mut read, mut written) = (start, start);
+    let (mut read, mut written) = (start, place);
     let end = start.saturating_add(length);
     while read < end {
         proceed()?;
@@ -58,7 +70,7 @@ fn copy_extent<E: From<Errno>>(
             Ok(0) => return Ok(()),
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                return copy_through(from, to, read, end - read, proceed);
+                return copy_through(from, to, (read, written), end - read, proceed);
             }
             Err(errno) => return Err(errno.into()),
         }
@@ -69,7 +81,7 @@ fn copy_extent<E: From<Errno>>(
 fn copy_through<E: From<Errno>>(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
-    start: u64,
+    (start, place): (u64, u64),
     length: u64,
     proceed: &dyn Fn() -> Result<(), E>,
 ) -> Result<(), E> {
@@ -85,7 +97,7 @@ fn copy_through<E: From<Errno>>(
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
-        put(to, &buffer[..count], at)?;
+        put(to, &buffer[..count], place + (at - start))?;
         at += u64::try_from(count).unwrap_or(0);
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use devbox_types::problem::Stands;
 use devbox_types::{ActingUser, BoxPath, Coded, EntryKind, ErrorCode, Problem, Right};
 use rustix::io::Errno;
 
@@ -182,7 +183,7 @@ pub enum FsError {
         path: BoxPath,
     },
     /// Something else changed what a batch depends on; nothing was overwritten.
-    #[error("{} changed while the call was at work", paths.first().map_or_else(String::new, ToString::to_string))]
+    #[error("{} changed while the call was at work", first_and_more(paths))]
     Conflict {
         /// Where.
         paths: Vec<BoxPath>,
@@ -193,11 +194,43 @@ pub enum FsError {
         /// How.
         reason: &'static str,
     },
+    /// The first call with this idempotency key is at work still.
+    #[error("the first call with this Idempotency-Key is under way")]
+    KeyInUse,
+    /// The idempotency key came with another call before.
+    #[error("this Idempotency-Key was used for another call")]
+    KeyMismatch,
     /// There is no such user in the box.
     #[error("there is no user {user:?} in the box")]
     UnknownUser {
         /// Who.
         user: String,
+    },
+    /// There is no such group in the box.
+    #[error("there is no group {group:?} in the box")]
+    UnknownGroup {
+        /// Which.
+        group: String,
+    },
+    /// A file that the kernel makes up, such as those of `/proc`.
+    #[error("{path} is made up by the kernel, and what is written to it is an order to it")]
+    KernelFile {
+        /// Where.
+        path: BoxPath,
+    },
+    /// What was stored is not what was handed to the file system.
+    #[error("what was read back of {path} is not what was written")]
+    NotAsWritten {
+        /// Where.
+        path: BoxPath,
+    },
+    /// A write that is not atomic failed, and left something behind.
+    #[error("{source}")]
+    Halfway {
+        /// Why it failed.
+        source: Box<FsError>,
+        /// What it left.
+        stands: Stands,
     },
     /// The engine runs without the privilege to act as somebody else.
     #[error("the file engine runs as one user only, and cannot act as {user:?}")]
@@ -303,6 +336,8 @@ impl FsError {
             | Self::Truncated { path }
             | Self::Unsupported { path, .. }
             | Self::Io { path, .. } => Some(path),
+            Self::KernelFile { path } | Self::NotAsWritten { path } => Some(path),
+            Self::Halfway { source, .. } => source.path(),
             Self::Conflict { paths } => paths.first(),
             Self::RootItself
             | Self::NoSpace
@@ -311,8 +346,11 @@ impl FsError {
             | Self::TooManyEntries { .. }
             | Self::Invalid { .. }
             | Self::UnknownUser { .. }
+            | Self::UnknownGroup { .. }
             | Self::CannotActAs { .. }
             | Self::Forbidden { .. }
+            | Self::KeyInUse
+            | Self::KeyMismatch
             | Self::DeadlinePassed
             | Self::Exhausted => None,
         }
@@ -326,11 +364,14 @@ impl Coded for FsError {
             Self::Exists { .. } => ErrorCode::Exists,
             Self::NotADirectory { .. } => ErrorCode::NotADirectory,
             Self::IsADirectory { .. } => ErrorCode::IsADirectory,
-            Self::NotARegularFile { .. } => ErrorCode::NotARegularFile,
+            Self::NotARegularFile { .. } | Self::KernelFile { .. } => ErrorCode::NotARegularFile,
+            Self::NotAsWritten { .. } => ErrorCode::VerifyFailed,
+            Self::Halfway { source, .. } => source.code(),
             Self::DirectoryNotEmpty { .. } => ErrorCode::DirectoryNotEmpty,
             Self::SymlinkLoop { .. } => ErrorCode::SymlinkLoop,
             Self::CrossesMount { .. } => ErrorCode::CrossesMount,
-            Self::Busy { .. } => ErrorCode::Busy,
+            Self::Busy { .. } | Self::KeyInUse => ErrorCode::Busy,
+            Self::KeyMismatch => ErrorCode::IdempotencyMismatch,
             Self::ReadOnly { .. } => ErrorCode::ReadOnly,
             Self::PermissionDenied { .. } | Self::OwnerWouldChange { .. } | Self::CannotActAs { .. } => {
                 ErrorCode::PermissionDenied
@@ -349,7 +390,8 @@ impl Coded for FsError {
             Self::LongBody { .. }
             | Self::Invalid { .. }
             | Self::IntoItself { .. }
-            | Self::UnknownUser { .. } => ErrorCode::InvalidRequest,
+            | Self::UnknownUser { .. }
+            | Self::UnknownGroup { .. } => ErrorCode::InvalidRequest,
             Self::Forbidden { .. } => ErrorCode::Forbidden,
             Self::DeadlinePassed => ErrorCode::Timeout,
             Self::Unsupported { .. } => ErrorCode::Unsupported,
@@ -363,10 +405,16 @@ impl Coded for FsError {
             Self::NotFound { .. } => "check the path, or make missing directories with `parents`",
             Self::Exists { .. } => "choose another name, or pass `overwrite`",
             Self::IsADirectory { .. } => "list it, or pass `recursive` to delete or copy it",
-            Self::NotARegularFile { .. } => "read and write it from a program in the box",
+            Self::NotARegularFile { .. } | Self::KernelFile { .. } => {
+                "read and write it from a program in the box"
+            }
+            Self::NotAsWritten { .. } => "send it again, and look at the disk",
+            Self::Halfway { source, .. } => return source.hint(),
             Self::DirectoryNotEmpty { .. } => "pass `recursive` to delete it with all it holds",
             Self::SymlinkLoop { .. } => "look at the link with `nofollow`, and mend it",
             Self::Busy { .. } => "try again, or stop what uses it; a mount point cannot be replaced",
+            Self::KeyInUse => "repeat the call in a moment",
+            Self::KeyMismatch => "send a new Idempotency-Key",
             Self::PermissionDenied { .. } => "act as its owner or as root, or change its permissions",
             Self::OwnerWouldChange { .. } => "act as its owner or as root",
             Self::PathEscapes { .. } => "use a path, and links, inside the folder",
@@ -380,6 +428,7 @@ impl Coded for FsError {
             Self::DigestMismatch { .. } | Self::ShortBody { .. } => "send the content again",
             Self::Truncated { .. } => "read it again",
             Self::Conflict { .. } => "look at what changed and repeat the call",
+            Self::UnknownGroup { .. } => "add the group to /etc/group of the box, or give a number",
             Self::UnknownUser { .. } => "add the user to /etc/passwd of the box, or give a number",
             Self::CannotActAs { .. } => "leave the user out",
             Self::DeadlinePassed => "allow more time, or do less in one call",
@@ -405,10 +454,38 @@ impl From<FsError> for Problem {
     fn from(error: FsError) -> Self {
         let mut problem = Self::of(&error);
         problem.path = error.path().map(ToString::to_string);
-        if let FsError::Conflict { paths } = &error {
-            problem.conflicts = paths.iter().map(ToString::to_string).collect();
+        match &error {
+            FsError::Conflict { paths } => problem.conflicts = told(paths),
+            FsError::Halfway { stands, source } => {
+                if let FsError::Conflict { paths } = &**source {
+                    problem.conflicts = told(paths);
+                }
+                return problem.with_stands(*stands);
+            }
+            _ => {}
         }
         problem
+    }
+}
+
+/// As many of the paths as an answer may hold: it is bounded where it is read, and JSON makes six bytes of some.
+fn told(paths: &[BoxPath]) -> Vec<String> {
+    const MOST_BYTES: usize = 8 << 10;
+    let mut left = MOST_BYTES;
+    let fits = |path: &&BoxPath| {
+        let fits = left.checked_sub(path.as_bytes().len());
+        left = fits.unwrap_or(0);
+        fits.is_some()
+    };
+    paths.iter().take_while(fits).map(ToString::to_string).collect()
+}
+
+/// The paths of a conflict in a sentence: the first, and how many more.
+fn first_and_more(paths: &[BoxPath]) -> String {
+    match paths {
+        [] => String::new(),
+        [path] => path.to_string(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
     }
 }
 

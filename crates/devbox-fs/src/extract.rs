@@ -17,8 +17,8 @@ use crate::error::{At as _, FsError};
 use crate::reserved;
 use crate::stage::times;
 use crate::transaction::Transaction;
-use crate::undo::Undo;
 use crate::view::View;
+use crate::xattrs::ExtendedAttributes;
 
 /// The most entries that one archive may bring: each costs about a kilobyte of memory until it is published.
 const MAX_EXTRACTED: u64 = 100_000;
@@ -41,6 +41,7 @@ struct Dressed {
     path: BoxPath,
     mode: Option<u32>,
     modified: Option<Timestamp>,
+    attributes: ExtendedAttributes,
 }
 
 /// Bytes on the box's disk that have no name, and are gone with the last who holds them.
@@ -62,8 +63,8 @@ impl View {
         let mut batch = self.batch()?;
         let _acting = self.act()?;
         if make {
-            let made = self.make_missing(directory)?;
-            batch.remember(made, directory)?;
+            let made = self.make_missing(directory, batch.transaction()?)?;
+            batch.remember(made)?;
         }
         let base = self.anchor().open_directory(directory.as_bytes());
         let base = base.map_err(|errno| FsError::resolving(directory, errno))?;
@@ -75,7 +76,7 @@ impl View {
 }
 
 impl Batch {
-    /// Makes a directory, with those missing on the way. One that is there stays as it is.
+    /// Makes a directory, with those missing on the way. One that is there stays as it is. `attributes` are `user.*` ones.
     ///
     /// # Errors
     /// [`FsError::NotADirectory`] where something else is, and what else keeps it from being made.
@@ -84,6 +85,7 @@ impl Batch {
         path: &BoxPath,
         mode: Option<u32>,
         modified: Option<Timestamp>,
+        attributes: ExtendedAttributes,
     ) -> Result<(), FsError> {
         self.count()?;
         if path.is_root() {
@@ -91,15 +93,15 @@ impl Batch {
         }
         let view = self.view.clone();
         let _acting = view.act()?;
-        let made = view.make_missing(path)?;
-        self.remember(made, path)?;
+        let made = view.make_missing(path, self.transaction()?)?;
+        self.remember(made)?;
         let place = view.place(path)?;
         let number = self.transaction()?.directory(&place.directory).at("remember", path)?;
         let spot = Spot { directory: number, name: place.name };
         if let Some(extraction) = &mut self.extraction
             && extraction.made.contains(&(number, spot.name.clone()))
         {
-            extraction.dressed.push(Dressed { spot, path: path.clone(), mode, modified });
+            extraction.dressed.push(Dressed { spot, path: path.clone(), mode, modified, attributes });
         }
         Ok(())
     }
@@ -149,13 +151,7 @@ impl Batch {
         let Some((draft, ..)) = &self.current else {
             return Err(FsError::Invalid { reason: "no file was begun" });
         };
-        if !name.starts_with(b"user.") {
-            return Err(FsError::Invalid { reason: "an attribute's name begins with `user.`" });
-        }
-        match rustix::fs::fsetxattr(&draft.file, name, value, XattrFlags::empty()) {
-            Err(Errno::OPNOTSUPP) => Ok(()),
-            result => result.at("set an attribute of", &draft.request.path),
-        }
+        set_attribute(&draft.file, name, value, &draft.request.path)
     }
 
     /// Room on the disk of the batch's root for what has to be read more than once.
@@ -188,23 +184,14 @@ impl Batch {
         Ok(())
     }
 
-    fn transaction(&mut self) -> Result<&mut Transaction, FsError> {
+    pub(crate) fn transaction(&mut self) -> Result<&mut Transaction, FsError> {
         self.transaction.as_mut().ok_or(FsError::Invalid { reason: "the batch has ended" })
     }
 
-    /// Writes down how directories that were made on the way are taken back.
-    pub(crate) fn remember(
-        &mut self,
-        made: Vec<crate::directories::MadeDirectory>,
-        path: &BoxPath,
-    ) -> Result<(), FsError> {
-        for directory in made {
-            let transaction = self.transaction()?;
-            let number = transaction.directory(&directory.parent).at("remember", path)?;
-            let at = Spot { directory: number, name: directory.name };
-            let key = (number, at.name.clone());
-            let undo = Undo::Remove { at, inode: directory.id.inode, tree: false };
-            transaction.plan(undo).at("remember", path)?;
+    /// Notes the directories that were made on the way.
+    pub(crate) fn remember(&mut self, made: Vec<Spot>) -> Result<(), FsError> {
+        for Spot { directory, name } in made {
+            let key = (directory, name);
             if self.taken.contains(&key) {
                 return Err(FsError::Invalid { reason: "an entry lies below one that is no directory" });
             }
@@ -212,7 +199,7 @@ impl Batch {
                 extraction.made.insert(key);
             }
         }
-        self.transaction()?.flush().at("remember", path)
+        Ok(())
     }
 
     /// Remembers, for further names of it, the file that became ready last.
@@ -240,13 +227,16 @@ impl Batch {
         let Some(extraction) = &mut self.extraction else { return Ok(()) };
         let depth = |dressed: &Dressed| dressed.path.segments().count();
         extraction.dressed.sort_by_key(|dressed| std::cmp::Reverse(depth(dressed)));
-        for Dressed { spot, path, mode, modified } in &extraction.dressed {
+        for Dressed { spot, path, mode, modified, attributes } in &extraction.dressed {
             let parent = transaction.open(spot.directory).at("reach", path)?;
             let directory = match open_listing(parent.as_fd(), &spot.name) {
                 // A process in the box took it away: it has no mode any more.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
                 directory => directory.at("reach", path)?,
             };
+            for (name, value) in attributes {
+                set_attribute(&directory, name, value, path)?;
+            }
             if let Some(time) = modified {
                 rustix::fs::futimens(&directory, &times(*time)).at("set the time of", path)?;
             }
@@ -270,6 +260,16 @@ impl Batch {
     pub(crate) fn entries(&self) -> u64 {
         let files = u64::try_from(self.ready.len()).unwrap_or(u64::MAX);
         self.extraction.as_ref().map_or(files, |extraction| extraction.entries)
+    }
+}
+
+fn set_attribute(entry: &OwnedFd, name: &[u8], value: &[u8], path: &BoxPath) -> Result<(), FsError> {
+    if !name.starts_with(b"user.") {
+        return Err(FsError::Invalid { reason: "an attribute's name begins with `user.`" });
+    }
+    match rustix::fs::fsetxattr(entry, name, value, XattrFlags::empty()) {
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        result => result.at("set an attribute of", path),
     }
 }
 

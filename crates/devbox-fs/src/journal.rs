@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::attributes::FileId;
 use crate::confine::open_listing;
 use crate::directory_table::{DirectoryNumber, DirectoryTable, Spot};
+use crate::outcomes::Outcome;
 use crate::reserved;
 use crate::root::Engine;
 use crate::state::MAX_JOURNAL_BYTES;
@@ -22,8 +23,8 @@ use crate::undo::{Undo, roll_back};
 
 /// The first bytes of a line's SHA-256, in hexadecimal.
 const CHECKSUM_LENGTH: usize = 16;
-/// The longest line that is read: the path of a directory, in base64, with room to spare.
-const MAX_LINE: u64 = 16 << 10;
+/// The longest line that is read: the value of an extended attribute, in base64, with room to spare.
+const MAX_LINE: u64 = 128 << 10;
 /// Lines are gathered to this size where many are written at once.
 const BUFFER: usize = 64 << 10;
 
@@ -46,6 +47,9 @@ pub(crate) enum Record {
         inode: u64,
     },
     Committed,
+    /// The same of a call with a key: its outcome is to be remembered before the journal goes. A version that does not know
+    /// this record reads no further, and takes the call back, key and all.
+    CommittedAs(Outcome),
     /// The call has ended, and everything before this is done. What follows is what could not be done.
     Remaining,
 }
@@ -103,6 +107,7 @@ pub(crate) fn recover(engine: &Engine, file: &OwnedFd) -> Result<(), Errno> {
     let mut rubbish: Vec<(DirectoryNumber, Vec<u8>)> = Vec::new();
     let mut doomed = Vec::new();
     let mut committed = false;
+    let mut outcome = None;
     let file = File::from(file.try_clone().map_err(|_| Errno::MFILE)?);
     for record in records(BufReader::new(file)) {
         match record {
@@ -115,12 +120,20 @@ pub(crate) fn recover(engine: &Engine, file: &OwnedFd) -> Result<(), Errno> {
             // A journal is hostile input, and these are the same steps as an undo's.
             Record::Doomed { at, inode } => doomed.push(Undo::Remove { at, inode, tree: true }),
             Record::Committed => committed = true,
+            Record::CommittedAs(done) => {
+                committed = true;
+                outcome = Some(done);
+            }
             Record::Remaining => {
                 undos.clear();
                 doomed.clear();
                 committed = false;
             }
         }
+    }
+    if let Some(outcome) = outcome {
+        // If it cannot be written, this process at least knows it.
+        let _ = engine.outcomes.record(engine, outcome, false);
     }
     if committed {
         doomed.retain(Undo::is_well_formed);
@@ -166,7 +179,7 @@ fn records(journal: impl BufRead) -> impl Iterator<Item = Record> {
     })
 }
 
-fn checksum(json: &[u8]) -> [u8; CHECKSUM_LENGTH] {
+pub(crate) fn checksum(json: &[u8]) -> [u8; CHECKSUM_LENGTH] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = Sha256::digest(json);
     let mut text = [0; CHECKSUM_LENGTH];

@@ -9,8 +9,10 @@
 //! | the kernel checks the acting user | `acting`, `accounts`, `account_cache` |
 //! | looking and reading | `attributes`, `read`, `list`, `walk` |
 //! | one file is written aside and published | `stage`, `condition`, `publish`, `locks`, `xattrs` |
-//! | many changes, all or none | `batch`, `extract`, `apply`, `moving`, `copy`, `metadata`, `transaction`, `undo` |
+//! | a file is changed in its place, or in a copy | `inplace`, `patch`, `verify` |
+//! | many changes, all or none | `batch`, `extract`, `apply`, `moving`, `copy`, `linking`, `inline`, `metadata`, `transaction`, `undo` |
 //! | what a kill leaves is repaired | `state`, `journal`, `directory_table` |
+//! | a repeat is answered, not done | `outcomes`, `fingerprint` |
 //! | what goes on after this process | `notes`, `parked` |
 //! | trees | `tree`, `removable`, `directories`, `content` |
 
@@ -24,17 +26,24 @@ mod condition;
 mod confine;
 mod content;
 mod copy;
+mod digest;
 mod directories;
 mod directory_table;
 mod error;
 mod extract;
+mod fingerprint;
+mod inline;
+mod inplace;
 mod journal;
+mod linking;
 mod list;
 mod locks;
 mod metadata;
 mod moving;
 mod notes;
+mod outcomes;
 mod parked;
+mod patch;
 mod procfs;
 mod publish;
 mod read;
@@ -46,6 +55,7 @@ mod state;
 mod transaction;
 mod tree;
 mod undo;
+mod verify;
 mod view;
 mod walk;
 mod xattrs;
@@ -53,10 +63,15 @@ mod xattrs;
 pub use accounts::Account;
 pub use batch::Batch;
 pub use confine::Confinement;
+pub use digest::Hashed;
 pub use error::FsError;
 pub use extract::Spool;
+pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use notes::Note;
+pub use outcomes::{Attempt, Repeat, Ticket};
+pub use inplace::InPlace;
 pub use parked::{Parked, Resting};
+pub use patch::Writer;
 pub use read::Reader;
 pub use root::{BoxRoot, RootOptions};
 pub use stage::Staged;

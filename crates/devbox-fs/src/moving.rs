@@ -156,7 +156,7 @@ impl Applying<'_> {
         published.map(|()| (entries, bytes))
     }
 
-    fn source(&self, from: &BoxPath) -> Result<(Place, Attributes), FsError> {
+    pub(crate) fn source(&self, from: &BoxPath) -> Result<(Place, Attributes), FsError> {
         let place = self.view.place(from)?;
         let existing = place.find().at("look at", from)?;
         let existing = existing.ok_or_else(|| FsError::NotFound { path: from.clone() })?;

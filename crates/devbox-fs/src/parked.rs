@@ -4,6 +4,8 @@
 //! name has to be a reserved one, the directory is found below the box's root as the acting user, and the file has to be the
 //! one that was left there.
 
+mod part;
+
 use std::os::fd::{AsFd, OwnedFd};
 
 use devbox_types::file::{WriteRequest, Written};
@@ -12,6 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::attributes::Attributes;
+use crate::confine::Anchor;
 use crate::error::{At as _, FsError};
 use crate::reserved;
 use crate::root::BoxRoot;
@@ -19,6 +22,8 @@ use crate::stage::{Draft, Staged, Target, reserve_space};
 use crate::view::View;
 
 const READ_BUFFER: usize = 256 << 10;
+/// More directories than a path can have: what is remembered of them may be a lie.
+const MAX_TAKEN_BACK: usize = 2048;
 
 /// Where a parked file lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,17 +34,32 @@ pub struct Resting {
     pub name: Vec<u8>,
     /// Its inode number.
     pub inode: u64,
+    /// How many of the directories on the way, the last ones, were made for it.
+    pub made_directories: usize,
 }
 
-/// A file that is being written, and stays if this is dropped. Made by [`View::park`] and [`View::unpark`].
+/// A file that is being written, and stays if this is dropped. Made by [`View::park`] and [`View::unpark`], or as a part of a
+/// file by [`View::park_part`] and [`View::unpark_part`].
 #[derive(Debug)]
 pub struct Parked {
     view: View,
+    keeper: Keeper,
     directory: OwnedFd,
     name: Vec<u8>,
     file: OwnedFd,
     stored: u64,
     path: BoxPath,
+    /// Where its directory was when it was begun, and how many of those on the way were made for it.
+    made: (Vec<u8>, usize),
+}
+
+/// In whose name a parked file lies where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeper {
+    /// The acting user: it is to be published as it is.
+    User,
+    /// This process: it is a part, out of reach of everybody else.
+    Process,
 }
 
 impl View {
@@ -56,7 +76,8 @@ impl View {
             return Err(FsError::TooLarge { limit_bytes: self.limits.bytes });
         }
         let _acting = self.act()?;
-        let Target { place, mut made, .. } = self.target(request)?;
+        let mut transaction = None;
+        let Target { place, made, .. } = self.target(request, &mut transaction)?;
         let name = self.engine.names.fresh();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&place.directory, &name[..], flags, Mode::RUSR | Mode::WUSR);
@@ -72,18 +93,15 @@ impl View {
                 }
             }
         });
-        match begun {
-            Ok((file, directory, inode)) => {
-                let resting = Resting { directory, name: name.clone(), inode };
-                let path = path.clone();
-                let view = self.clone();
-                Ok((Parked { view, directory: place.directory, name, file, stored: 0, path }, resting))
-            }
-            Err(error) => {
-                crate::directories::take_back(&mut made);
-                Err(error)
-            }
+        let (file, directory, inode) = begun?;
+        if let Some(transaction) = transaction {
+            transaction.commit(false, None).at("write the journal of", path)?;
         }
+        let made = (directory.clone(), made.len());
+        let resting = Resting { directory, name: name.clone(), inode, made_directories: made.1 };
+        let (view, path) = (self.clone(), path.clone());
+        let (keeper, directory) = (Keeper::User, place.directory);
+        Ok((Parked { view, keeper, directory, name, file, stored: 0, path, made }, resting))
     }
 
     /// Finds a parked file again, which is to become the file at `path`.
@@ -106,7 +124,9 @@ impl View {
             return Err(gone());
         }
         let (view, name) = (self.clone(), resting.name.clone());
-        Ok(Parked { view, directory, name, file, stored: attributes.size(), path: path.clone() })
+        let (keeper, stored) = (Keeper::User, attributes.size());
+        let made = (resting.directory.clone(), resting.made_directories);
+        Ok(Parked { view, keeper, directory, name, file, stored, path: path.clone(), made })
     }
 
     /// The file at the target of `request`, if it is the one that was parked: a kill came after it was published.
@@ -201,7 +221,7 @@ impl Parked {
         let view = self.view.clone();
         let _acting = view.act()?;
         let request = WriteRequest { make_parents: false, digests: Digests::default(), ..request };
-        let aimed = view.target(&request).and_then(|target| {
+        let aimed = view.target(&request, &mut None).and_then(|target| {
             let here = Attributes::of(self.directory.as_fd()).at("look at the directory of", &self.path)?;
             let there = Attributes::of(target.place.directory.as_fd());
             let there = there.at("look at the directory of", &self.path)?;
@@ -227,7 +247,7 @@ impl Parked {
     /// What keeps this thread from acting as the user.
     pub fn discard(self) -> Result<(), FsError> {
         let view = self.view.clone();
-        let _acting = view.act()?;
+        let _acting = (self.keeper == Keeper::User).then(|| view.act()).transpose()?;
         self.remove();
         Ok(())
     }
@@ -235,6 +255,26 @@ impl Parked {
     fn remove(&self) {
         // What cannot be removed is a hidden name, which its record's expiry tries again.
         let _ = rustix::fs::unlinkat(&self.directory, &self.name[..], AtFlags::empty());
+        let (directory, made) = &self.made;
+        take_back(self.view.engine.anchor(), directory, *made, self.view.identity.uid);
+    }
+}
+
+/// Removes the last `made` directories of a path, from the deepest on, as long as they are empty and this user's. That they
+/// are still the ones that were made cannot be known, nor does it matter to anybody whose empty directories they are not.
+fn take_back(anchor: Anchor<'_>, directory: &[u8], made: usize, uid: u32) {
+    let mut path = directory;
+    for _ in 0..made.min(MAX_TAKEN_BACK) {
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        let Ok(place) = anchor.reopen_directory(parent) else { return };
+        let is_his = Attributes::at(place.as_fd(), name).is_ok_and(|found| found.uid() == uid);
+        if !is_his || rustix::fs::unlinkat(&place, name, AtFlags::REMOVEDIR).is_err() {
+            return;
+        }
+        path = parent;
     }
 }
 
@@ -253,7 +293,10 @@ impl BoxRoot {
         match Attributes::find(directory.as_fd(), &resting.name).at("look at an upload below", &here)? {
             Some(found) if found.is_file() && found.id().inode == resting.inode => {
                 let removed = rustix::fs::unlinkat(&directory, &resting.name[..], AtFlags::empty());
-                removed.at("remove an upload below", &here)
+                removed.at("remove an upload below", &here)?;
+                let anchor = self.engine().anchor();
+                take_back(anchor, &resting.directory, resting.made_directories, found.uid());
+                Ok(())
             }
             Some(_) | None => Ok(()),
         }

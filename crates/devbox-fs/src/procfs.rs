@@ -67,6 +67,13 @@ impl OpenDescriptors {
         Some([directory.as_bytes(), name].concat())
     }
 
+    /// The path by which this process reaches what a descriptor names, O_PATH or not, for calls that take only paths. It is
+    /// a link, which those have to follow; what it leads to is the file itself, a symlink too.
+    pub(crate) fn path_of(&self, fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
+        self.directory().ok()?;
+        Some(format!("/proc/self/fd/{}", fd.as_raw_fd()).into_bytes())
+    }
+
     /// Where the kernel says that a directory is now, seen from this process.
     pub(crate) fn whereabouts(&self, fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
         let path = rustix::fs::readlinkat(self.directory()?, number(fd), Vec::new())?;

@@ -10,12 +10,24 @@ use rustix::io::Errno;
 use crate::attributes::Attributes;
 use crate::condition::guards_a_version;
 use crate::confine::open_entry;
+use crate::directory_table::Spot;
 use crate::error::{At as _, FsError};
 use crate::stage::Staged;
-use crate::state::Announced;
+use crate::undo::Undo;
 
 /// A name that appears and vanishes between a look and a rename this often belongs to somebody who means it: `busy`.
 const MAX_RACES: usize = 64;
+
+/// What the content of a file was made of, and what its target must therefore still be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Base {
+    /// Of nothing that was there.
+    Any,
+    /// Of there being no file.
+    Nothing,
+    /// Of this version of the file.
+    Version(Attributes),
+}
 
 /// How an attempt to publish ended.
 enum Attempt {
@@ -43,16 +55,20 @@ impl Staged {
         let _acting = view.act()?;
         self.draft.complete()?;
         let created = self.create_at_once()? || self.publish_under_lock()?;
-        self.keep_directories();
-        if self.draft.request.durability == Durability::Power {
-            self.sync()?;
+        if self.is_for_power()
+            && let Err(error) = self.sync()
+        {
+            self.withdraw(created);
+            return Err(error);
         }
+        self.keep_directories()?;
+        self.sweep();
         Ok(Written { entry: self.entry()?, created })
     }
 
     /// Where there was nothing and no version is asked for, the link itself is the check, and needs no lock.
     fn create_at_once(&mut self) -> Result<bool, FsError> {
-        if self.seen.is_some() || guards_a_version(&self.draft.request.condition) {
+        if self.seen.is_some() || self.guards_a_version() {
             return Ok(false);
         }
         let view = self.view.clone();
@@ -70,13 +86,19 @@ impl Staged {
         for _ in 0..MAX_RACES {
             let existing = self.place.find().at("look at", self.path())?;
             view.check_existing(existing.as_ref(), &self.draft.request)?;
+            self.check_base(existing.as_ref())?;
             match self.draft.dress(&view, &self.place, existing.as_ref()) {
                 Err(FsError::NotFound { .. }) => continue,
                 result => result?,
             }
+            if existing.is_some() {
+                // Somebody works in the directories that were made for this, so they stay.
+                self.keep_directories()?;
+            }
             let attempt = match existing {
                 None => self.create(),
-                Some(existing) if guards_a_version(&self.draft.request.condition) => self.swap(&existing),
+                // What cannot be synced has to come back.
+                Some(existing) if self.guards_a_version() || self.is_for_power() => self.swap(&existing),
                 Some(_) => self.replace(),
             };
             match attempt.at("publish", self.path())? {
@@ -85,13 +107,48 @@ impl Staged {
                 Attempt::Overtaken => break,
             }
         }
-        if guards_a_version(&self.draft.request.condition) {
-            return Err(FsError::PreconditionFailed { path: self.path().clone() });
+        if self.guards_a_version() {
+            return Err(self.overtaken());
         }
         Err(FsError::Busy { path: self.path().clone() })
     }
 
+    fn is_for_power(&self) -> bool {
+        self.draft.request.durability == Durability::Power
+    }
+
+    /// Whether a version must not be overwritten by mistake: one that the caller named, or that the content was made of.
+    fn guards_a_version(&self) -> bool {
+        matches!(self.from, Base::Version(_)) || guards_a_version(&self.draft.request.condition)
+    }
+
+    fn check_base(&self, existing: Option<&Attributes>) -> Result<(), FsError> {
+        let same = match (&self.from, existing) {
+            (Base::Any, _) | (Base::Nothing, None) => true,
+            (Base::Version(base), Some(existing)) => existing.is_same_version(base),
+            (Base::Nothing, Some(_)) | (Base::Version(_), None) => false,
+        };
+        if same { Ok(()) } else { Err(self.overtaken()) }
+    }
+
+    /// Somebody else was faster.
+    fn overtaken(&self) -> FsError {
+        let path = self.path().clone();
+        match guards_a_version(&self.draft.request.condition) {
+            true => FsError::PreconditionFailed { path },
+            false => FsError::Conflict { paths: vec![path] },
+        }
+    }
+
     fn create(&mut self) -> Result<Attempt, Errno> {
+        let power = self.is_for_power();
+        if let Some(made) = &mut self.made {
+            let inode = Attributes::of(self.draft.file.as_fd())?.id().inode;
+            let number = made.directory(&self.place.directory)?;
+            let at = Spot { directory: number, name: self.place.name.clone() };
+            made.plan(Undo::Remove { at, inode, tree: false })?;
+            if power { made.sync()? } else { made.flush()? }
+        }
         let directory = self.place.directory.as_fd();
         let file = self.draft.file.as_fd();
         let named = match &self.draft.name {
@@ -111,17 +168,16 @@ impl Staged {
 
     /// Renames the new file over the old one.
     fn replace(&mut self) -> Result<Attempt, Errno> {
-        let view = self.view.clone();
-        let (name, _announced) = self.name_it(&view)?;
+        let name = self.name_it()?;
         let directory = self.place.directory.as_fd();
         rustix::fs::renameat(directory, &name[..], directory, &self.place.name[..])?;
         self.draft.name = None;
         Ok(Attempt::Done { created: false })
     }
 
-    /// Exchanges the new file with the old one, and back if the old one is not the version that was looked at.
+    /// Exchanges the new file with the old one, and back if the old one is not the version that was looked at. Under the
+    /// reserved name, which is swept in the end, is then the old file.
     fn swap(&mut self, existing: &Attributes) -> Result<Attempt, Errno> {
-        let view = self.view.clone();
         let held = match open_entry(self.place.directory.as_fd(), &self.place.name) {
             Err(Errno::NOENT) => return Ok(Attempt::Raced),
             held => held?,
@@ -131,7 +187,7 @@ impl Staged {
         if !Attributes::of(held.as_fd())?.is_same_version(existing) {
             return Ok(Attempt::Raced);
         }
-        let (name, _announced) = self.name_it(&view)?;
+        let name = self.name_it()?;
         let directory = self.place.directory.as_fd();
         match exchange(directory, &name, &self.place.name) {
             Err(Errno::NOENT) => return Ok(Attempt::Raced),
@@ -143,8 +199,6 @@ impl Staged {
         // The copy-up of an overlay may give the file another inode number; the descriptor follows it.
         let is_held = Attributes::of(held.as_fd())?.id() == out.id();
         if is_held && out.is_same_content(existing) {
-            rustix::fs::unlinkat(directory, &name[..], AtFlags::empty())?;
-            self.draft.name = None;
             return Ok(Attempt::Done { created: false });
         }
         exchange(directory, &name, &self.place.name)?;
@@ -157,24 +211,48 @@ impl Staged {
     }
 
     /// Gives the file a reserved name, remembered so that it is removed if this process dies.
-    fn name_it<'v>(
-        &mut self,
-        view: &'v crate::view::View,
-    ) -> Result<(Vec<u8>, Option<Announced<'v>>), Errno> {
-        let engine = &view.engine;
+    fn name_it(&mut self) -> Result<Vec<u8>, Errno> {
+        let engine = &self.view.engine;
         let name = self.draft.name.clone().unwrap_or_else(|| engine.names.fresh());
         let directory = self.place.directory.as_fd();
-        let announced = view.announce(&self.place, &name)?;
+        if self.announced.is_none() {
+            self.announced = self.view.announce(&self.place, &name)?;
+        }
         if self.draft.name.is_none() {
             engine.descriptors.link(self.draft.file.as_fd(), directory, &name)?;
             self.draft.name = Some(name.clone());
         }
-        Ok((name, announced))
+        Ok(name)
     }
 
-    fn sync(&self) -> Result<(), FsError> {
+    /// Syncs the file, its directory, and those in which directories were made for it.
+    fn sync(&mut self) -> Result<(), FsError> {
         rustix::fs::fsync(&self.draft.file).at("sync", self.path())?;
-        sync_directory(self.place.directory.as_fd()).at("sync the directory of", self.path())
+        sync_directory(self.place.directory.as_fd()).at("sync the directory of", self.path())?;
+        let Some(made) = &mut self.made else { return Ok(()) };
+        let path = &self.draft.request.path;
+        for number in made.directory_numbers() {
+            let directory = made.open(number).at("sync the directory of", path)?;
+            sync_directory(directory.as_fd()).at("sync the directory of", path)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the published file back, as far as it is still there: the old one comes back, or none.
+    fn withdraw(&mut self, created: bool) {
+        if self.made.take().is_some() {
+            return;
+        }
+        let (directory, target) = (self.place.directory.as_fd(), &self.place.name[..]);
+        let ours = Attributes::of(self.draft.file.as_fd()).map(|ours| ours.id());
+        let is_ours = |there: Attributes| ours.is_ok_and(|ours| ours == there.id());
+        if !Attributes::at(directory, target).is_ok_and(is_ours) {
+            return;
+        }
+        let _ = match (&self.draft.name, created) {
+            (Some(old), false) => exchange(directory, old, target),
+            _ => rustix::fs::unlinkat(directory, target, AtFlags::empty()),
+        };
     }
 
     fn entry(&self) -> Result<Entry, FsError> {

@@ -1,13 +1,14 @@
 //! Reading files, whole or in part.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use devbox_types::file::{ByteRange, FileHead, ReadRequest};
-use devbox_types::{BoxPath, Digests, EntryKind, Right};
-use rustix::fs::{FsWord, OFlags};
+use devbox_types::{Algorithms, BoxPath, DigestAlgorithm, DigestHasher, Digests, EntryKind, Right};
+use rustix::fs::{FsWord, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::attributes::Attributes;
+use crate::digest::{Hashed, Hashing};
 use crate::error::{At as _, FsError};
 use crate::view::View;
 
@@ -27,6 +28,8 @@ pub struct Reader {
     source: Source,
     offset: u64,
     left: u64,
+    /// The digest of the whole that was asked for.
+    hashing: Option<(DigestAlgorithm, Hashing)>,
 }
 
 #[derive(Debug)]
@@ -68,21 +71,16 @@ impl View {
             return Err(FsError::RangeNotSatisfiable { path: path.clone(), size_bytes: size });
         };
         let length = if not_modified { 0 } else { length };
-        let head = FileHead {
-            entry,
-            offset,
-            length,
-            partial: range != ByteRange::Whole,
-            not_modified,
-            digests: Digests::default(),
-        };
+        let head = FileHead { entry, offset, length, partial: range != ByteRange::Whole, not_modified, digests: Digests::default() };
+        let wanted = request.want_digest.filter(|_| !not_modified);
         let source = match generated {
-            _ if length == 0 || request.head => Source::Nothing,
+            _ if (length == 0 || request.head) && wanted.is_none() => Source::Nothing,
             Some(bytes) => Source::Generated(bytes),
             None => Source::File(opened),
         };
         let left = if request.head { 0 } else { length };
-        Ok((head, Reader { path: path.clone(), source, offset, left }))
+        let hashing = wanted.map(|algorithm| (algorithm, Hashing::new(algorithm, attributes)));
+        Ok((head, Reader { path: path.clone(), source, offset, left, hashing }))
     }
 
     /// Opens for reading what an O_PATH descriptor of a regular file names.
@@ -97,6 +95,73 @@ impl Reader {
     #[must_use]
     pub fn left(&self) -> u64 {
         self.left
+    }
+
+    /// Where the file has data, as offsets and lengths, if it has holes and all of it was asked for: `None` where it is as good
+    /// to read it through. No more than `most` pieces are looked for.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn data(&self, most: usize) -> Result<Option<Vec<(u64, u64)>>, FsError> {
+        let Source::File(file) = &self.source else { return Ok(None) };
+        let attributes = Attributes::of(file.as_fd()).at("look at", &self.path)?;
+        let end = self.left;
+        if self.offset != 0 || attributes.allocated() >= end {
+            return Ok(None);
+        }
+        let mut pieces = Vec::new();
+        let mut position = 0;
+        while position < end {
+            let begin = match rustix::fs::seek(file, SeekFrom::Data(position)) {
+                Err(Errno::NXIO) => break,
+                begin => begin.at("look for data in", &self.path)?,
+            };
+            let until = match rustix::fs::seek(file, SeekFrom::Hole(begin)) {
+                // It was truncated meanwhile: whoever reads it is told.
+                Err(Errno::NXIO) => end,
+                until => until.at("look for holes in", &self.path)?,
+            };
+            let (begin, until) = (begin.min(end), until.min(end));
+            if until > begin {
+                pieces.push((begin, until - begin));
+            }
+            if pieces.len() > most {
+                return Ok(None);
+            }
+            position = until.max(position + 1);
+        }
+        let holes = pieces.iter().map(|(_, length)| length).sum::<u64>() < end;
+        Ok(holes.then_some(pieces))
+    }
+
+    /// Passes over bytes of what was asked for, up to `offset` of the file.
+    ///
+    /// # Errors
+    /// [`FsError::Invalid`] if that is not ahead, or beyond the end.
+    pub fn go_to(&mut self, offset: u64) -> Result<(), FsError> {
+        let end = self.offset.saturating_add(self.left);
+        if !(self.offset..=end).contains(&offset) {
+            return Err(FsError::Invalid { reason: "it lies outside of what is read" });
+        }
+        (self.offset, self.left) = (offset, end - offset);
+        Ok(())
+    }
+
+    /// Reads about `most` bytes for the digest that was asked for when the file was opened, whatever was read besides.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn hash(&mut self, most: u64) -> Result<Hashed, FsError> {
+        let Some((algorithm, hashing)) = &mut self.hashing else {
+            return Ok(Hashed::Done(Digests::default()));
+        };
+        match &self.source {
+            Source::Nothing => Ok(Hashed::Done(Digests::default())),
+            Source::File(file) => hashing.step(file, most, &self.path),
+            Source::Generated(bytes) => {
+                Ok(Hashed::Done(DigestHasher::digest(Algorithms::default().with(*algorithm), bytes)))
+            }
+        }
     }
 
     /// Reads the next bytes; 0 at the end of what was asked for, or for an empty buffer.
@@ -147,6 +212,11 @@ pub(crate) fn read_at(file: &OwnedFd, buffer: &mut [u8], offset: u64) -> Result<
     }
 }
 
+/// Whether the kernel makes up what is in a file, O_PATH or not: then writing to it is an order to the kernel.
+pub(crate) fn is_generated(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(GENERATED_FILE_SYSTEMS.contains(&rustix::fs::fstatfs(file)?.f_type))
+}
+
 /// Reads a file that the kernel makes up, whose size is 0 or a page whatever it holds; `None` for ordinary files.
 pub(crate) fn read_generated(
     file: &OwnedFd,
@@ -157,8 +227,7 @@ pub(crate) fn read_generated(
     if attributes.size() != 0 && attributes.size() != PAGE {
         return Ok(None);
     }
-    let system = rustix::fs::fstatfs(file).at("read", path)?;
-    if !GENERATED_FILE_SYSTEMS.contains(&system.f_type) {
+    if !is_generated(file.as_fd()).at("read", path)? {
         return Ok(None);
     }
     let mut bytes = Vec::new();

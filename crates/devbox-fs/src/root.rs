@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use devbox_types::metadata::Group;
 use devbox_types::{ActingUser, BoxPath, Grant};
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -14,6 +15,7 @@ use crate::attributes::EtagClock;
 use crate::confine::{Anchor, Confinement};
 use crate::error::{At as _, FsError};
 use crate::locks::WriterLocks;
+use crate::outcomes::Outcomes;
 use crate::procfs::OpenDescriptors;
 use crate::reserved::NameSource;
 use crate::state::StateDirectory;
@@ -60,6 +62,7 @@ pub(crate) struct Engine {
     pub(crate) names: NameSource,
     pub(crate) locks: WriterLocks,
     pub(crate) state: Option<StateDirectory>,
+    pub(crate) outcomes: Outcomes,
     own: Arc<Own>,
     default_user: ActingUser,
     accounts: Mutex<AccountCache>,
@@ -91,6 +94,7 @@ impl BoxRoot {
             names,
             locks: WriterLocks::new(),
             state: None,
+            outcomes: Outcomes::default(),
             own,
             default_user: options.default_user,
             accounts: Mutex::default(),
@@ -171,6 +175,18 @@ impl Engine {
             ActingUser::Uid(uid) => Ok(accounts.of_uid(*uid)),
             ActingUser::Named(name) => {
                 accounts.named(name).cloned().ok_or_else(|| FsError::unknown_user(wanted))
+            }
+        }
+    }
+
+    /// The number of a group.
+    pub(crate) fn group(&self, group: &Group) -> Result<u32, FsError> {
+        match group {
+            Group::Gid(gid) => Ok(*gid),
+            Group::Named(name) => {
+                let mut cache = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+                let found = cache.current(self).group(name);
+                found.ok_or_else(|| FsError::UnknownGroup { group: name.clone() })
             }
         }
     }

@@ -3,15 +3,19 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use devbox_types::file::{Durability, WriteRequest, Written};
-use devbox_types::{BoxPath, DigestHasher, Right};
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
+use devbox_types::{Algorithms, BoxPath, DigestHasher, Right};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::attributes::Attributes;
 use crate::condition;
-use crate::directories::{MadeDirectory, take_back};
+use crate::directory_table::Spot;
 use crate::error::{At as _, FsError};
+use crate::publish::Base;
 use crate::read::check_kind;
+use crate::state::Announced;
+use crate::transaction::Transaction;
+use crate::verify::read_back;
 use crate::view::{Place, View};
 use crate::xattrs;
 
@@ -30,6 +34,8 @@ pub(crate) struct Draft {
     pub(crate) name: Option<Vec<u8>>,
     pub(crate) request: WriteRequest,
     hasher: Option<DigestHasher>,
+    /// Where in the file the content begins: behind what was copied of another.
+    base: u64,
     pub(crate) written: u64,
     limit: u64,
 }
@@ -39,7 +45,8 @@ pub(crate) struct Draft {
 pub(crate) struct Target {
     pub(crate) place: Place,
     pub(crate) seen: Option<Attributes>,
-    pub(crate) made: Vec<MadeDirectory>,
+    /// The directories that were made on the way.
+    pub(crate) made: Vec<Spot>,
 }
 
 /// A file that is being written and does not show yet. Made by [`View::stage`].
@@ -52,7 +59,12 @@ pub struct Staged {
     pub(crate) draft: Draft,
     /// What was there when it was begun.
     pub(crate) seen: Option<Attributes>,
-    made: Vec<MadeDirectory>,
+    /// What its content was made of.
+    pub(crate) from: Base,
+    /// What takes back, unless it is committed, the directories that were made on the way, and the file in them.
+    pub(crate) made: Option<Transaction>,
+    /// What has the reserved name removed if this process dies.
+    pub(crate) announced: Option<Announced>,
 }
 
 impl View {
@@ -64,14 +76,10 @@ impl View {
     pub fn stage(&self, request: WriteRequest) -> Result<Staged, FsError> {
         self.need(Right::Write)?;
         let _acting = self.act()?;
-        let Target { place, seen, mut made } = self.target(&request)?;
-        match Draft::open(&place, request, self.limits.bytes) {
-            Ok(draft) => Ok(Staged { view: self.clone(), place, draft, seen, made }),
-            Err(error) => {
-                take_back(&mut made);
-                Err(error)
-            }
-        }
+        let mut made = None;
+        let Target { place, seen, .. } = self.target(&request, &mut made)?;
+        let draft = Draft::open(&place, request, self.limits.bytes)?;
+        Ok(Staged::over(self.clone(), place, draft, seen, Base::Any).in_made(made))
     }
 
     /// Writes a whole file that is in memory: [`View::stage`], [`Staged::write`] and [`Staged::publish`] in one.
@@ -80,13 +88,21 @@ impl View {
     /// As theirs.
     pub fn write_file(&self, request: WriteRequest, content: &[u8]) -> Result<Written, FsError> {
         let _acting = self.act()?;
+        if request.in_place {
+            return self.write_in_place(request, content);
+        }
         let mut staged = self.stage(request)?;
         staged.write(content)?;
         staged.publish()
     }
 
-    /// Finds the directory and name that a write goes to, past final links, and checks what is there.
-    pub(crate) fn target(&self, request: &WriteRequest) -> Result<Target, FsError> {
+    /// Finds the directory and name that a write goes to, past final links, and checks what is there. Directories that it
+    /// makes on the way are steps of the transaction, which is begun if there is none.
+    pub(crate) fn target(
+        &self,
+        request: &WriteRequest,
+        transaction: &mut Option<Transaction>,
+    ) -> Result<Target, FsError> {
         let path = &request.path;
         if path.wants_directory() || path.is_root() {
             return match self.open(path, true) {
@@ -97,18 +113,14 @@ impl View {
         let mut made = Vec::new();
         let place = match self.place(path) {
             Err(FsError::NotFound { .. }) if request.make_parents => {
-                made = self.make_missing(&path.parent().unwrap_or_default())?;
+                let transaction = Transaction::begun(transaction, &self.engine).at("remember", path)?;
+                made = self.make_missing(&path.parent().unwrap_or_default(), transaction)?;
                 self.place(path)
             }
             place => place,
         };
-        match place.and_then(|place| self.look_at_target(place, request)) {
-            Ok((place, seen)) => Ok(Target { place, seen, made }),
-            Err(error) => {
-                take_back(&mut made);
-                Err(error)
-            }
-        }
+        let (place, seen) = self.look_at_target(place?, request)?;
+        Ok(Target { place, seen, made })
     }
 
     fn look_at_target(
@@ -165,9 +177,21 @@ impl View {
 impl Draft {
     /// Opens an unnamed file in the target's directory.
     pub(crate) fn open(place: &Place, request: WriteRequest, limit: u64) -> Result<Self, FsError> {
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&place.directory, ".", flags, STAGING_MODE);
-        Self::over(file.at("write in the directory of", &request.path)?, None, request, limit)
+        let length = request.length.unwrap_or(0);
+        let draft = Self::over(open_unnamed(place, &request)?, None, request, limit)?;
+        reserve_space(&draft.file, length, &draft.request.path)?;
+        Ok(draft)
+    }
+
+    /// The same for content that is to begin at an offset, behind what the caller copies there. The limit is the file's.
+    pub(crate) fn open_over(
+        place: &Place,
+        request: WriteRequest,
+        base: u64,
+        limit: u64,
+    ) -> Result<Self, FsError> {
+        let file = open_unnamed(place, &request)?;
+        Ok(Self { base, ..Self::over(file, None, request, limit.saturating_sub(base))? })
     }
 
     /// Makes a file with a reserved name, which the caller has announced, in the target's directory.
@@ -177,10 +201,13 @@ impl Draft {
         request: WriteRequest,
         limit: u64,
     ) -> Result<Self, FsError> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = OFlags::CREATE | OFlags::EXCL | access(&request) | OFlags::CLOEXEC;
         let file = rustix::fs::openat(directory, &name[..], flags, STAGING_MODE);
         let file = file.at("write in the directory of", &request.path)?;
-        Self::over(file, Some(name), request, limit)
+        let length = request.length.unwrap_or(0);
+        let draft = Self::over(file, Some(name), request, limit)?;
+        reserve_space(&draft.file, length, &draft.request.path)?;
+        Ok(draft)
     }
 
     fn over(
@@ -193,15 +220,17 @@ impl Draft {
         if length > limit {
             return Err(FsError::TooLarge { limit_bytes: limit });
         }
-        reserve_space(&file, length, &request.path)?;
-        let announced = request.digests.algorithms();
-        let hasher = (!announced.is_empty()).then(|| DigestHasher::new(announced));
-        Ok(Self { file, name, request, hasher, written: 0, limit })
+        let mut wanted = request.digests.algorithms();
+        if request.verify && wanted.is_empty() {
+            wanted = Algorithms::SHA_256;
+        }
+        let hasher = (!wanted.is_empty()).then(|| DigestHasher::new(wanted));
+        Ok(Self { file, name, request, hasher, base: 0, written: 0, limit })
     }
 
     /// A file of which everything was written, and its digest compared, before.
     pub(crate) fn resumed(file: OwnedFd, name: Vec<u8>, request: WriteRequest, written: u64) -> Self {
-        Self { file, name: Some(name), request, hasher: None, written, limit: u64::MAX }
+        Self { file, name: Some(name), request, hasher: None, base: 0, written, limit: u64::MAX }
     }
 
     pub(crate) fn write(&mut self, mut chunk: &[u8]) -> Result<(), FsError> {
@@ -229,16 +258,46 @@ impl Draft {
         Ok(())
     }
 
+    /// Leaves a hole of so many bytes. To a digest they are zeros, which are written then.
+    pub(crate) fn skip(&mut self, mut length: u64) -> Result<(), FsError> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        while self.hasher.is_some() && length > 0 {
+            let zeros = usize::try_from(length).unwrap_or(ZEROS.len()).min(ZEROS.len());
+            self.write(&ZEROS[..zeros])?;
+            length -= u64::try_from(zeros).unwrap_or(length);
+        }
+        let path = &self.request.path;
+        let total = self.written.saturating_add(length);
+        if total > self.limit {
+            return Err(FsError::TooLarge { limit_bytes: self.limit });
+        }
+        if let Some(expected) = self.request.length.filter(|expected| total > *expected) {
+            return Err(FsError::LongBody { path: path.clone(), expected });
+        }
+        // What is beyond the end of a file that grows is a hole.
+        rustix::fs::ftruncate(&self.file, total).at("write", path)?;
+        rustix::fs::seek(&self.file, SeekFrom::Start(total)).at("write", path)?;
+        self.written = total;
+        Ok(())
+    }
+
     /// Checks that all has come that was announced, and safely if asked for.
     pub(crate) fn complete(&mut self) -> Result<(), FsError> {
         let path = &self.request.path;
         if let Some(expected) = self.request.length.filter(|expected| *expected != self.written) {
             return Err(FsError::ShortBody { path: path.clone(), expected, received: self.written });
         }
-        if let Some(hasher) = self.hasher.take()
-            && !self.request.digests.are_met_by(&hasher.finish())
-        {
-            return Err(FsError::DigestMismatch { path: path.clone() });
+        if let Some(hasher) = self.hasher.take() {
+            let sent = hasher.finish();
+            if !self.request.digests.are_met_by(&sent) {
+                return Err(FsError::DigestMismatch { path: path.clone() });
+            }
+            if self.request.verify {
+                let stored = read_back(&self.file, self.base, self.written, sent.algorithms(), path)?;
+                if stored != sent {
+                    return Err(FsError::NotAsWritten { path: path.clone() });
+                }
+            }
         }
         if self.request.durability == Durability::Power {
             rustix::fs::fsync(&self.file).at("sync", path)?;
@@ -287,6 +346,17 @@ impl Draft {
     }
 }
 
+/// How a file is opened that is written aside: what is to be verified is read, too.
+fn access(request: &WriteRequest) -> OFlags {
+    if request.verify { OFlags::RDWR } else { OFlags::WRONLY }
+}
+
+fn open_unnamed(place: &Place, request: &WriteRequest) -> Result<OwnedFd, FsError> {
+    let flags = OFlags::TMPFILE | access(request) | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&place.directory, ".", flags, STAGING_MODE);
+    file.at("write in the directory of", &request.path)
+}
+
 /// Asks for the disk space of a long file, where the file system can be asked.
 pub(crate) fn reserve_space(file: &OwnedFd, length: u64, path: &BoxPath) -> Result<(), FsError> {
     if length > PREALLOCATE_ABOVE {
@@ -310,7 +380,18 @@ pub(crate) fn times(modified: devbox_types::Timestamp) -> Timestamps {
 impl Staged {
     /// One that was written before, for a target that was looked at now.
     pub(crate) fn resumed(view: View, place: Place, draft: Draft, seen: Option<Attributes>) -> Self {
-        Self { view, place, draft, seen, made: Vec::new() }
+        Self::over(view, place, draft, seen, Base::Any)
+    }
+
+    /// One whose content was made of what was there.
+    pub(crate) fn over(
+        view: View,
+        place: Place,
+        draft: Draft,
+        seen: Option<Attributes>,
+        from: Base,
+    ) -> Self {
+        Self { view, place, draft, seen, from, made: None, announced: None }
     }
 
     /// Appends bytes.
@@ -327,23 +408,45 @@ impl Staged {
         self.draft.written
     }
 
-    /// The directories that were made for it stay.
-    pub(crate) fn keep_directories(&mut self) {
-        self.made.clear();
+    /// The same in directories that were made for it.
+    pub(crate) fn in_made(mut self, made: Option<Transaction>) -> Self {
+        self.made = made;
+        self
+    }
+
+    /// The directories that were made for it, and the file in them, stay.
+    pub(crate) fn keep_directories(&mut self) -> Result<(), FsError> {
+        let power = self.draft.request.durability == Durability::Power;
+        match self.made.take() {
+            Some(made) => made.commit(power, None).at("write the journal of", &self.draft.request.path),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the reserved name: that of a file that was not published, or of the old one that was exchanged for it. What
+    /// cannot be removed now is removed at the next start.
+    pub(crate) fn sweep(&mut self) {
+        let announced = self.announced.take();
+        let Some(name) = self.draft.name.take() else { return };
+        match rustix::fs::unlinkat(&self.place.directory, &name[..], AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(_) => announced.into_iter().for_each(Announced::keep),
+        }
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if self.made.is_empty() && self.draft.name.is_none() {
+        if self.made.is_none() && self.draft.name.is_none() {
             return;
         }
         let view = self.view.clone();
         // Without the acting user nothing may be touched; what stays is empty directories and a hidden name.
-        let Ok(_acting) = view.act() else { return };
-        if let Some(name) = &self.draft.name {
-            let _ = rustix::fs::unlinkat(&self.place.directory, &name[..], AtFlags::empty());
-        }
-        take_back(&mut self.made);
+        let Ok(_acting) = view.act() else {
+            self.announced.take().into_iter().for_each(Announced::keep);
+            return;
+        };
+        self.sweep();
+        self.made = None;
     }
 }

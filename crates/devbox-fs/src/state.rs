@@ -5,7 +5,7 @@
 //! inside the box.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use devbox_types::BoxPath;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
@@ -55,6 +55,8 @@ impl StateDirectory {
         let Some(directory) = open_directory(engine).at("open the state directory of", &here)? else {
             return Ok(None);
         };
+        // One that cannot be read is of no use: what is remembered from now on lives as long as this process.
+        let _ = engine.outcomes.open(&directory);
         recover(engine, &directory).at("repair", &here)?;
         let Ok(root_path) = engine.descriptors.whereabouts(engine.root.as_fd()) else { return Ok(None) };
         let (slots, slots_name) = match new_file(engine, &directory, SLOTS_NAME) {
@@ -70,23 +72,32 @@ impl StateDirectory {
     /// Remembers, until the guard is dropped, that `name` in `directory` is to be removed if this process dies.
     pub(crate) fn announce(
         &self,
-        engine: &Engine,
+        engine: &Arc<Engine>,
         directory: BorrowedFd<'_>,
         name: &[u8],
-    ) -> Result<Announced<'_>, Errno> {
+    ) -> Result<Announced, Errno> {
         let path = self.path_of(engine, directory)?;
-        let announced = Announced { state: self, slot: self.take_slot() };
+        let announced = Announced { engine: Arc::clone(engine), slot: Some(self.take_slot()) };
         let mut record = Vec::with_capacity(path.len() + name.len() + 8);
         for part in [&path[..], name] {
             let length = u16::try_from(part.len()).map_err(|_| Errno::NAMETOOLONG)?;
             record.extend_from_slice(&length.to_le_bytes());
             record.extend_from_slice(part);
         }
-        match rustix::io::pwrite(&self.slots, &record, announced.slot * SLOT_BYTES)? {
-            written if written == record.len() => Ok(announced),
-            // The disk became full within the record.
-            _ => Err(Errno::NOSPC),
+        let mut at = announced.slot.unwrap_or_default() * SLOT_BYTES;
+        let mut rest = &record[..];
+        while !rest.is_empty() {
+            match rustix::io::pwrite(&self.slots, rest, at) {
+                Ok(0) => return Err(Errno::NOSPC),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    at += u64::try_from(written).unwrap_or(0);
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
         }
+        Ok(announced)
     }
 
     /// Begins a journal of its own for a call over many names, whoever the thread acts as.
@@ -135,15 +146,24 @@ impl Drop for StateDirectory {
 
 /// A slot in use. What it says after it was given back names nothing that exists, so it need not be cleared.
 #[derive(Debug)]
-pub(crate) struct Announced<'state> {
-    state: &'state StateDirectory,
-    slot: u64,
+pub(crate) struct Announced {
+    engine: Arc<Engine>,
+    slot: Option<u64>,
 }
 
-impl Drop for Announced<'_> {
+impl Announced {
+    /// What was announced could not be removed: it is left to the next start, and the slot is not used again until then.
+    pub(crate) fn keep(mut self) {
+        self.slot = None;
+    }
+}
+
+impl Drop for Announced {
     fn drop(&mut self) {
-        let mut slots = self.state.free.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.free.push(self.slot);
+        if let (Some(slot), Some(state)) = (self.slot, &self.engine.state) {
+            let mut slots = state.free.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.free.push(slot);
+        }
     }
 }
 

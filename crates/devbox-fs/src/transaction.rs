@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use crate::attributes::FileId;
 use crate::directory_table::{DirectoryNumber, DirectoryTable, Spot};
 use crate::journal::{Journal, Record};
+use crate::outcomes::Outcome;
 use crate::root::Engine;
 use crate::tree::remove_tree;
 use crate::undo::{Undo, roll_back};
@@ -24,6 +25,8 @@ pub(crate) struct Transaction {
     rubbish: Vec<Spot>,
     /// What commits remove: originals of moves that had to copy.
     doomed: Vec<Undo>,
+    /// What is to be remembered of a call that was committed, and whether against power loss.
+    outcome: Option<(Outcome, bool)>,
     /// How every reserved name of this transaction begins.
     prefix: Vec<u8>,
     next_name: u64,
@@ -49,8 +52,20 @@ impl Transaction {
             undos: Vec::new(),
             rubbish: Vec::new(),
             doomed: Vec::new(),
+            outcome: None,
             prefix,
             next_name: 0,
+        })
+    }
+
+    /// The transaction there is, or one that is begun now.
+    pub(crate) fn begun<'t>(
+        transaction: &'t mut Option<Self>,
+        engine: &Arc<Engine>,
+    ) -> Result<&'t mut Self, Errno> {
+        Ok(match transaction {
+            Some(transaction) => transaction,
+            None => transaction.insert(Self::begin(Arc::clone(engine))?),
         })
     }
 
@@ -126,16 +141,21 @@ impl Transaction {
         0..self.table.len()
     }
 
-    /// Ends it: what was done stays. From the moment that the record is written, a kill does not undo it.
-    pub(crate) fn commit(mut self, power: bool) -> Result<(), Errno> {
+    /// Ends it: what was done stays, and so does its outcome. From the moment that the record is written, a kill does not
+    /// undo it.
+    pub(crate) fn commit(mut self, power: bool, outcome: Option<Outcome>) -> Result<(), Errno> {
         if let Some(journal) = &mut self.journal {
-            journal.add(&Record::Committed)?;
+            journal.add(&match &outcome {
+                Some(outcome) => Record::CommittedAs(outcome.clone()),
+                None => Record::Committed,
+            })?;
             journal.flush()?;
             if power {
                 journal.sync()?;
             }
         }
         // What is left to do is what dropping does.
+        self.outcome = outcome.map(|outcome| (outcome, power));
         self.undos = std::mem::take(&mut self.doomed);
         Ok(())
     }
@@ -146,6 +166,10 @@ impl Drop for Transaction {
         let undos = std::mem::take(&mut self.undos);
         let rubbish = std::mem::take(&mut self.rubbish);
         let engine = Arc::clone(&self.engine);
+        let recorded = match self.outcome.take() {
+            Some((outcome, power)) => engine.outcomes.record(&engine, outcome, power).is_ok(),
+            None => true,
+        };
         let (left, swept) = roll_back(&undos, &engine, &mut self.table, |table| {
             rubbish.iter().fold(true, |clean, spot| {
                 let removed = table.get(spot.directory, engine.anchor()).and_then(|directory| {
@@ -155,7 +179,7 @@ impl Drop for Transaction {
             })
         });
         let (Some(journal), Some(state)) = (&mut self.journal, &engine.state) else { return };
-        if left.is_empty() && swept {
+        if left.is_empty() && swept && recorded {
             let _ = state.remove_journal(&engine, &journal.name);
             return;
         }

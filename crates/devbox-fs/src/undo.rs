@@ -17,6 +17,7 @@ use crate::publish::exchange;
 use crate::reserved;
 use crate::root::Engine;
 use crate::tree::remove_tree;
+use crate::xattrs;
 
 /// One step back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ pub(crate) enum Undo {
         staged: Vec<u8>,
         inode: u64,
     },
-    /// Gives an entry its mode, owner or times back.
+    /// Gives an entry its mode, owner, times or an extended attribute back.
     Restore {
         #[serde(with = "WrittenSpot")]
         at: Spot,
@@ -56,7 +57,7 @@ pub(crate) enum Undo {
 }
 
 /// Metadata as it was.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Saved {
     Mode(u32),
     /// Changing the owner takes set-user-ID and set-group-ID bits away, so the mode belongs to it.
@@ -68,6 +69,17 @@ pub(crate) enum Saved {
     Times {
         accessed: i64,
         modified: i64,
+    },
+    Xattr {
+        #[serde(with = "crate::journal::bytes")]
+        name: Vec<u8>,
+        #[serde(with = "crate::journal::bytes")]
+        value: Vec<u8>,
+    },
+    /// There was no attribute of this name.
+    NoXattr {
+        #[serde(with = "crate::journal::bytes")]
+        name: Vec<u8>,
     },
 }
 
@@ -99,7 +111,8 @@ impl Undo {
     pub(crate) fn is_well_formed(&self) -> bool {
         let single = |name: &[u8]| !name.is_empty() && name != b".." && !name.contains(&b'/');
         match self {
-            Self::Remove { at, .. } | Self::Restore { at, .. } => single(&at.name),
+            Self::Remove { at, .. } => single(&at.name),
+            Self::Restore { at, saved, .. } => single(&at.name) && saved.is_well_formed(),
             Self::MoveBack { was, is, .. } => single(&was.name) && single(&is.name),
             Self::ExchangeBack { target, staged, .. } => single(&target.name) && single(staged),
         }
@@ -150,23 +163,36 @@ impl Undo {
 }
 
 impl Saved {
+    fn is_well_formed(&self) -> bool {
+        match self {
+            Self::Xattr { name, .. } | Self::NoXattr { name } => xattrs::is_settable(name),
+            Self::Mode(_) | Self::Owner { .. } | Self::Times { .. } => true,
+        }
+    }
+
     fn restore(&self, engine: &Engine, entry: BorrowedFd<'_>, now: &Attributes) -> Result<(), Errno> {
         let set_mode = |mode| match now.is_symlink() {
             true => Ok(()),
             false => engine.descriptors.chmod(entry, mode),
         };
-        match *self {
-            Self::Mode(mode) => set_mode(mode),
+        let set_xattr = |name: &[u8], value: Option<&[u8]>| {
+            let here = engine.descriptors.path_of(entry).ok_or(Errno::NOSYS)?;
+            xattrs::write_one(&here, name, value)
+        };
+        match self {
+            Self::Mode(mode) => set_mode(*mode),
             Self::Owner { uid, gid, mode } => {
-                let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+                let (uid, gid) = (Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
                 rustix::fs::chownat(entry, "", uid, gid, AtFlags::EMPTY_PATH)?;
-                set_mode(mode)
+                set_mode(*mode)
             }
             Self::Times { accessed, modified } => {
                 let times =
-                    Timestamps { last_access: timespec(accessed), last_modification: timespec(modified) };
+                    Timestamps { last_access: timespec(*accessed), last_modification: timespec(*modified) };
                 rustix::fs::utimensat(entry, "", &times, AtFlags::EMPTY_PATH)
             }
+            Self::Xattr { name, value } => set_xattr(name, Some(value)),
+            Self::NoXattr { name } => set_xattr(name, None),
         }
     }
 }

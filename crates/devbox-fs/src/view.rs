@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use devbox_types::entry::StatRequest;
 use devbox_types::{BoxPath, Entry, Grant, Right, Rights};
 use rustix::io::Errno;
 
@@ -11,6 +12,8 @@ use crate::acting::{Acting, Identity};
 use crate::attributes::Attributes;
 use crate::confine::{Anchor, link_target, open_entry};
 use crate::error::{At as _, FsError};
+use crate::fingerprint::Fingerprint;
+use crate::outcomes::Keyed;
 use crate::reserved;
 use crate::root::Engine;
 use crate::state::Announced;
@@ -30,6 +33,7 @@ pub struct View {
     pub(crate) identity: Identity,
     rights: Rights,
     pub(crate) limits: Limits,
+    pub(crate) keyed: Option<Keyed>,
 }
 
 /// What a call may use up.
@@ -83,7 +87,11 @@ impl View {
             entries: grant.max_entries.unwrap_or(u64::MAX),
             deadline,
         };
-        let mut view = Self { engine, base: None, identity, rights: grant.rights, limits };
+        let keyed = grant.idempotency_key.as_ref().map(|key| Keyed {
+            key: Fingerprint::of(&[key.as_str().as_bytes()]),
+            caller: Fingerprint::of(&[grant.root.as_bytes(), &identity.uid.to_le_bytes()]),
+        });
+        let mut view = Self { engine, base: None, identity, rights: grant.rights, limits, keyed };
         if !grant.root.is_root() {
             let base = {
                 let _acting = view.act()?;
@@ -100,15 +108,32 @@ impl View {
     /// # Errors
     /// What keeps the entry from being reached.
     pub fn stat(&self, path: &BoxPath, follow: bool) -> Result<Entry, FsError> {
+        self.look(&StatRequest { path: path.clone(), follow, xattrs: false })
+    }
+
+    /// Looks at one entry, with its `user.*` extended attributes if they are asked for.
+    ///
+    /// # Errors
+    /// As [`View::stat`]; [`FsError::TooLarge`] for more than a megabyte of attributes.
+    pub fn look(&self, request: &StatRequest) -> Result<Entry, FsError> {
         self.need(Right::Read)?;
         let _acting = self.act()?;
-        let fd = self.open(path, follow)?;
+        let fd = self.open(&request.path, request.follow)?;
+        self.describe(&fd, &request.path, request.xattrs)
+    }
+
+    /// The entry at `path` that an O_PATH descriptor names.
+    pub(crate) fn describe(&self, fd: &OwnedFd, path: &BoxPath, xattrs: bool) -> Result<Entry, FsError> {
         let attributes = Attributes::of(fd.as_fd()).at("look at", path)?;
         let target = match attributes.is_symlink() {
-            true => Some(rustix::fs::readlinkat(&fd, "", Vec::new()).at("read the link", path)?.into_bytes()),
+            true => Some(rustix::fs::readlinkat(fd, "", Vec::new()).at("read the link", path)?.into_bytes()),
             false => None,
         };
-        Ok(self.entry(path.clone(), &attributes, target))
+        let mut entry = self.entry(path.clone(), &attributes, target);
+        if xattrs {
+            entry.xattrs = Some(self.attributes_of(fd, path)?);
+        }
+        Ok(entry)
     }
 
     pub(crate) fn need(&self, right: Right) -> Result<(), FsError> {
@@ -196,7 +221,7 @@ impl View {
     }
 
     /// Remembers, for a call without a transaction, that a reserved name is to be removed if this process dies.
-    pub(crate) fn announce(&self, place: &Place, name: &[u8]) -> Result<Option<Announced<'_>>, Errno> {
+    pub(crate) fn announce(&self, place: &Place, name: &[u8]) -> Result<Option<Announced>, Errno> {
         match &self.engine.state {
             Some(state) => state.announce(&self.engine, place.directory.as_fd(), name).map(Some),
             None => Ok(None),

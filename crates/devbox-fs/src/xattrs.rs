@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use devbox_types::metadata::Xattr;
 use devbox_types::{BoxPath, Right};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
@@ -10,7 +11,11 @@ use crate::error::{At as _, FsError};
 use crate::view::View;
 
 /// Linux's XATTR_LIST_MAX and XATTR_SIZE_MAX.
-const MAX_BYTES: usize = 64 << 10;
+pub(crate) const MAX_BYTES: usize = 64 << 10;
+/// Linux's XATTR_NAME_MAX.
+const MAX_NAME: usize = 255;
+/// How the names begin that callers may see and set.
+const OWN: &[u8] = b"user.";
 
 /// The most bytes that the attributes of one entry may have together where they are told to a caller.
 const MAX_TOLD: usize = 1 << 20;
@@ -26,33 +31,68 @@ impl View {
     pub fn attributes(&self, path: &BoxPath) -> Result<ExtendedAttributes, FsError> {
         self.need(Right::Read)?;
         let _acting = self.act()?;
-        let place = self.place(path)?;
-        let Some(path_at) = self.engine.descriptors.path_at(place.directory.as_fd(), &place.name) else {
-            return Ok(Vec::new());
-        };
+        let entry = self.open(path, false)?;
+        let told = self.attributes_of(&entry, path)?;
+        Ok(told.into_iter().map(|xattr| (xattr.name, xattr.value)).collect())
+    }
+
+    /// The `user.*` attributes of what an O_PATH descriptor names, in the order of their names.
+    pub(crate) fn attributes_of(&self, entry: &OwnedFd, path: &BoxPath) -> Result<Vec<Xattr>, FsError> {
+        const STEP: &str = "read the extended attributes of";
+        let Some(here) = self.engine.descriptors.path_of(entry.as_fd()) else { return Ok(Vec::new()) };
         let mut names = vec![0; MAX_BYTES];
-        let length = match rustix::fs::llistxattr(&path_at[..], &mut names[..]) {
+        let length = match rustix::fs::listxattr(&here[..], &mut names[..]) {
             Ok(0) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::ACCESS | Errno::PERM) => {
                 return Ok(Vec::new());
             }
-            result => result.at("read the extended attributes of", path)?,
+            result => result.at(STEP, path)?,
         };
         let (mut told, mut size) = (Vec::new(), 0);
-        let mut value = vec![0; MAX_BYTES];
-        let own = names[..length].split(|byte| *byte == 0).filter(|name| name.starts_with(b"user."));
+        let own = names[..length].split(|byte| *byte == 0).filter(|name| name.starts_with(OWN));
         for name in own {
-            let length = match rustix::fs::lgetxattr(&path_at[..], name, &mut value[..]) {
-                Err(Errno::NODATA | Errno::ACCESS | Errno::PERM | Errno::OPNOTSUPP) => continue,
-                result => result.at("read the extended attributes of", path)?,
+            let value = match read_one(&here, name) {
+                Err(Errno::ACCESS | Errno::PERM | Errno::OPNOTSUPP) => continue,
+                value => value.at(STEP, path)?,
             };
-            size += name.len() + length;
+            let Some(value) = value else { continue };
+            size += name.len() + value.len();
             if size > MAX_TOLD {
                 return Err(FsError::TooLarge { limit_bytes: MAX_TOLD as u64 });
             }
-            told.push((name.to_vec(), value[..length].to_vec()));
+            told.push(Xattr { name: name.to_vec(), value });
         }
-        told.sort_unstable();
+        told.sort_unstable_by(|left, right| left.name.cmp(&right.name));
         Ok(told)
+    }
+}
+
+/// Whether callers may set an attribute of this name.
+pub(crate) fn is_settable(name: &[u8]) -> bool {
+    (OWN.len() + 1..=MAX_NAME).contains(&name.len()) && name.starts_with(OWN) && !name.contains(&0)
+}
+
+/// The value of an attribute of what a path of [`crate::procfs::OpenDescriptors::path_of`] leads to; `None`: it has none of
+/// that name.
+pub(crate) fn read_one(entry: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    let mut value = vec![0; MAX_BYTES];
+    match rustix::fs::getxattr(entry, name, &mut value[..]) {
+        Ok(length) => {
+            value.truncate(length);
+            Ok(Some(value))
+        }
+        Err(Errno::NODATA) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Sets or removes an attribute of what such a path leads to. One that is to be removed need not be there.
+pub(crate) fn write_one(entry: &[u8], name: &[u8], value: Option<&[u8]>) -> Result<(), Errno> {
+    match value {
+        Some(value) => rustix::fs::setxattr(entry, name, value, XattrFlags::empty()),
+        None => match rustix::fs::removexattr(entry, name) {
+            Err(Errno::NODATA) => Ok(()),
+            removed => removed,
+        },
     }
 }
 

@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
+use devbox_types::patch::PatchRequest;
 use devbox_types::process::{ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId};
+use devbox_types::{Entry, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId};
 use futures_util::stream::BoxStream;
 
 use crate::body::Body;
@@ -52,6 +54,11 @@ pub type EventStream = BoxStream<'static, Result<ProcessEvent<Bytes>, Problem>>;
 /// `not_a_regular_file` and never opened for reading or writing. Memory does not grow with sizes of files or directories.
 ///
 /// Reads may be repeated freely. A write may be repeated only under a condition, or when its caller does not mind.
+///
+/// [`Files::apply`], [`Files::write_many`] and [`Archives::unpack`] honour `grant.idempotency_key`: of the last 1,000 calls with a
+/// key that succeeded, a repeat gets the same report (but for its `entry`) and has no effect, whatever became of the agent meanwhile. While the first
+/// is under way, the answer is `busy`; a key that came with another call (target, content, root or user) is
+/// `idempotency_mismatch`. A call that failed is not remembered: it changed nothing.
 #[async_trait]
 pub trait Files: Send + Sync {
     /// Opens a file and streams the bytes that were asked for.
@@ -63,11 +70,20 @@ pub trait Files: Send + Sync {
     /// Creates or replaces a file, or leaves everything as it was.
     ///
     /// A reader sees the old bytes or the new. An answer means: stored, complete, and of the announced digest.
-    /// Dropping the future before it answers leaves the old file, or the whole new one, and no debris.
+    /// Dropping the future before it answers leaves the old file, or the whole new one, and no debris. With
+    /// `request.in_place`, none of this holds of the bytes of a file that is there: see [`Files::patch`].
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem>;
 
-    /// Looks at one entry; a final symlink is looked at itself unless `follow`.
-    async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem>;
+    /// Changes a part of a file: writes bytes at an offset or the end, cuts or extends it.
+    ///
+    /// Appended bytes come after all that is there: two callers never overwrite each other's. With `request.atomic` all is as
+    /// of [`Files::write`], and what was changed by others meanwhile is never lost: that is a `conflict`. Without it, a failure
+    /// may come halfway, and says what stands; dropping the future leaves what was written. `grant.max_bytes` counts the size
+    /// that the call makes the file grow to, of an atomic one the whole file.
+    async fn patch(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem>;
+
+    /// Looks at one entry.
+    async fn stat(&self, grant: &Grant, request: StatRequest) -> Result<Entry, Problem>;
 
     /// Returns one page of a directory, in byte order of the paths.
     async fn list(&self, grant: &Grant, request: ListRequest) -> Result<ListPage, Problem>;
@@ -75,7 +91,7 @@ pub trait Files: Send + Sync {
     /// Streams the entries below a directory in the order in which they are read; `cursor` and `limit` are ignored.
     async fn walk(&self, grant: &Grant, request: ListRequest) -> Result<EntryStream, Problem>;
 
-    /// Makes changes to names, in order.
+    /// Makes changes to names and metadata, and writes small files, in order.
     ///
     /// A single operation takes full effect or none. Of several, the first that fails ends the call, and those before it
     /// are undone. Dropping the future does not stop the work.

@@ -28,6 +28,7 @@ pub(crate) async fn unpack(mut call: Call, Content(body): Content) -> Result<Res
     };
     let strip = call.query.take_parsed("strip")?.unwrap_or(0);
     let make_parents = call.query.take_flag("parents")?;
+    call.take_idempotency_key()?;
     call.finish_query()?;
     let request = UnpackRequest { directory, format, strip, make_parents };
     json::answer(StatusCode::OK, &call.guest.unpack(&call.grant, request, body).await?)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use devbox_guest::wire::query::Query;
 use devbox_guest::{Guest, wire};
-use devbox_types::{ActingUser, BoxPath, ErrorCode, Grant, Problem, RequestId, Right};
+use devbox_types::{ActingUser, BoxPath, ErrorCode, Grant, IdempotencyKey, Problem, RequestId, Right};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
 
@@ -54,6 +54,18 @@ impl Call {
         // The routes begin with the resource, so its absence cannot happen; no path is the root.
         let raw = self.uri.path().strip_prefix(resource).unwrap_or("");
         Ok(BoxPath::parse_target(raw)?)
+    }
+
+    /// Takes the key of a call that is to have its effect once.
+    pub(crate) fn take_idempotency_key(&mut self) -> Result<(), Problem> {
+        let key = self.header(&wire::IDEMPOTENCY_KEY)?.map(str::parse::<IdempotencyKey>).transpose();
+        if let Some(key) = key.map_err(|error| invalid(error.to_string()))? {
+            self.grant.idempotency_key = Some(key);
+        }
+        if self.query.take_flag(wire::IDEMPOTENT)? && self.grant.idempotency_key.is_none() {
+            return Err(invalid("`idempotent` needs an `Idempotency-Key`"));
+        }
+        Ok(())
     }
 
     /// Checks that the call understood every query parameter.

@@ -7,14 +7,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 use bytes::Bytes;
 use devbox_guest::contract::EntryStream;
 use devbox_guest::{BodyError, wire};
-use devbox_types::operation::Operations;
-use devbox_types::{Entry, ErrorCode, ListRequest, Problem};
+use devbox_types::entry::StatRequest;
+use devbox_types::metadata::MetadataChange;
+use devbox_types::operation::{Operation, Operations};
+use devbox_types::{Entry, ErrorCode, ListRequest, Problem, WriteCondition};
 use futures_util::stream::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
 
 use crate::call::{Call, invalid};
 use crate::content::Content;
 use crate::failure::Failure;
+use crate::files::{condition, set_etag};
 use crate::json;
 
 const RESOURCE: &str = "/entries";
@@ -26,8 +29,10 @@ pub(crate) async fn look(mut call: Call) -> Result<Response, Failure> {
     let path = call.path_below(RESOURCE)?;
     let Some(depth) = call.query.take_parsed("depth")? else {
         let follow = call.query.take_flag("follow")?;
+        let xattrs = call.query.take_flag("xattrs")?;
         call.finish_query()?;
-        return json::answer(StatusCode::OK, &call.guest.stat(&call.grant, path, follow).await?);
+        let request = StatRequest { path, follow, xattrs };
+        return json::answer(StatusCode::OK, &call.guest.stat(&call.grant, request).await?);
     };
     let request = list_request(&mut call, ListRequest { depth, ..ListRequest::of(path) })?;
     if accepts_lines(&call)? {
@@ -37,6 +42,7 @@ pub(crate) async fn look(mut call: Call) -> Result<Response, Failure> {
 }
 
 pub(crate) async fn apply(mut call: Call, content: Content) -> Result<Response, Failure> {
+    call.take_idempotency_key()?;
     call.finish_query()?;
     let body: Operations = json::body(content).await?;
     if body.operations.len() > Operations::MAX {
@@ -44,6 +50,39 @@ pub(crate) async fn apply(mut call: Call, content: Content) -> Result<Response, 
         return Err(Failure(Problem::new(ErrorCode::TooLarge, detail)));
     }
     json::answer(StatusCode::OK, &call.guest.apply(&call.grant, body.operations).await?)
+}
+
+/// Sets metadata of one entry, and answers with what became of it.
+pub(crate) async fn set(mut call: Call, content: Content) -> Result<Response, Failure> {
+    let path = call.path_below(RESOURCE)?;
+    call.finish_query()?;
+    let set: MetadataChange = json::body(content).await?;
+    let set = with_condition(set, condition(&call.headers)?)?;
+    let operation = Operation::SetMetadata { path: path.clone(), set: set.clone() };
+    let report = call.guest.apply(&call.grant, vec![operation]).await?;
+    let entry = match report.entry {
+        Some(entry) => *entry,
+        None => {
+            let request = StatRequest { path, follow: !set.nofollow, xattrs: !set.xattrs.is_empty() };
+            call.guest.stat(&call.grant, request).await?
+        }
+    };
+    let mut response = json::answer(StatusCode::OK, &entry)?;
+    set_etag(response.headers_mut(), entry.etag.as_ref())?;
+    Ok(response)
+}
+
+/// The condition of the headers, in the change itself.
+fn with_condition(set: MetadataChange, condition: WriteCondition) -> Result<MetadataChange, Problem> {
+    match condition {
+        // What is set exists, or the call fails.
+        WriteCondition::None | WriteCondition::Present => Ok(set),
+        WriteCondition::Matches(tags) if set.if_match.is_empty() => {
+            Ok(MetadataChange { if_match: tags, ..set })
+        }
+        WriteCondition::Matches(_) => Err(invalid("`if_match` is given twice, as a header and in the body")),
+        WriteCondition::Absent => Err(invalid("metadata of what is not there cannot be set")),
+    }
 }
 
 fn list_request(call: &mut Call, request: ListRequest) -> Result<ListRequest, Problem> {

@@ -2,8 +2,9 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use devbox_guest::wire::{self, digest, json::to_ascii};
+use devbox_guest::wire::{self, json::to_ascii};
 use devbox_guest::{FileContent, Guest};
+use devbox_types::entry::StatRequest;
 use devbox_types::etag::parse_list;
 use devbox_types::file::{ByteRange, FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::Operation;
@@ -12,17 +13,19 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::call::{Call, header_text, invalid};
 use crate::content::Content;
+use crate::digests::{Form, Wish, announced_digests};
 use crate::failure::Failure;
 use crate::json;
 
-const RESOURCE: &str = "/files";
+pub(crate) const RESOURCE: &str = "/files";
 
 pub(crate) async fn read(mut call: Call) -> Result<Response, Failure> {
     call.finish_query()?;
-    let request = read_request(&call)?;
+    let wish = Wish::of(&call.headers)?;
+    let request = ReadRequest { want_digest: wish.algorithm, ..read_request(&call)? };
     let path = request.path.clone();
     match call.guest.read(&call.grant, request).await {
-        Ok(content) => render(content, call.method == Method::HEAD),
+        Ok(content) => render(content, wish, call.method == Method::HEAD),
         Err(problem) if problem.code == ErrorCode::RangeNotSatisfiable => {
             Ok(unsatisfiable(problem, size_of(&*call.guest, &call.grant, path).await))
         }
@@ -32,11 +35,14 @@ pub(crate) async fn read(mut call: Call) -> Result<Response, Failure> {
 
 pub(crate) async fn write(mut call: Call, Content(body): Content) -> Result<Response, Failure> {
     let request = write_request(&mut call, body.length())?;
-    let written = call.guest.write(&call.grant, request, body).await?;
+    render_written(&call.guest.write(&call.grant, request, body).await?)
+}
+
+/// A file that was written, as an answer.
+pub(crate) fn render_written(written: &Written) -> Result<Response, Failure> {
     let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = json::answer(status, &written)?;
-    let Written { entry, .. } = written;
-    set_etag(response.headers_mut(), entry.etag.as_ref())?;
+    let mut response = json::answer(status, written)?;
+    set_etag(response.headers_mut(), written.entry.etag.as_ref())?;
     Ok(response)
 }
 
@@ -71,7 +77,9 @@ fn read_request(call: &Call) -> Result<ReadRequest, Problem> {
 
 fn write_request(call: &mut Call, length: Option<u64>) -> Result<WriteRequest, Problem> {
     let path = call.path_below(RESOURCE)?;
-    let request = call.query.take_write_options(path)?;
+    let mut request = call.query.take_write_options(path)?;
+    request.in_place = call.query.take_flag("inplace")?;
+    request.verify = call.query.take_flag("verify")?;
     call.finish_query()?;
     Ok(WriteRequest {
         condition: condition(&call.headers)?,
@@ -89,18 +97,11 @@ pub(crate) fn condition(headers: &HeaderMap) -> Result<WriteCondition, Problem> 
     tags(if if_match.is_some() { &header::IF_MATCH } else { &header::IF_NONE_MATCH }, condition)
 }
 
-/// The digests that a request or a part announces, under either name.
-pub(crate) fn announced_digests(headers: &HeaderMap) -> Result<Digests, Problem> {
-    let values = [&wire::REPR_DIGEST, &wire::CONTENT_DIGEST].map(|name| headers.get_all(name));
-    let texts = values.iter().flatten().map(|value| value.to_str().unwrap_or(""));
-    digest::from_headers(texts).map_err(|error| Problem::of(&error))
-}
-
 fn tags<T>(name: &HeaderName, tags: Result<T, devbox_types::etag::EtagError>) -> Result<T, Problem> {
     tags.map_err(|error| invalid(format!("header `{name}`: {error}")))
 }
 
-fn render(FileContent { head, body }: FileContent, head_only: bool) -> Result<Response, Failure> {
+fn render(FileContent { head, body }: FileContent, wish: Wish, head_only: bool) -> Result<Response, Failure> {
     let mut response =
         Response::new(if head_only || head.not_modified { Body::empty() } else { Body::new(body) });
     *response.status_mut() = match &head {
@@ -123,6 +124,8 @@ fn render(FileContent { head, body }: FileContent, head_only: bool) -> Result<Re
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(head.length));
+    let form = if head.partial || head_only { Form::Less } else { Form::Whole };
+    wish.grant(&head.digests, form, headers)?;
     if head.partial {
         let last = (head.offset + head.length).saturating_sub(1);
         let range = format!("bytes {}-{last}/{}", head.offset, head.entry.size_bytes);
@@ -141,7 +144,7 @@ fn unsatisfiable(problem: Problem, size: Option<u64>) -> Response {
 }
 
 async fn size_of(guest: &dyn Guest, grant: &Grant, path: BoxPath) -> Option<u64> {
-    guest.stat(grant, path, true).await.ok().map(|entry| entry.size_bytes)
+    guest.stat(grant, StatRequest::target_of(path)).await.ok().map(|entry| entry.size_bytes)
 }
 
 pub(crate) fn set_etag(headers: &mut HeaderMap, etag: Option<&Etag>) -> Result<(), Problem> {

@@ -9,8 +9,9 @@
 //! | [`call`] | whose guest, on whose behalf |
 //! | [`failure`] | problems as answers |
 //! | [`request_id`] | the id of a request, on every answer |
+//! | `digests` | what a request says and wants to know of digests |
 //! | `content`, `json` | request bodies: streams, and bounded JSON |
-//! | `files`, `entries`, `batch`, `archive`, `uploads`, `processes`, `agent` | the handlers |
+//! | `files`, `patch`, `entries`, `batch`, `archive`, `uploads`, `processes`, `agent` | the handlers |
 //! | `multipart` | the parser of batches: streaming, bounded, one part at a time |
 
 mod agent;
@@ -18,11 +19,13 @@ mod archive;
 mod batch;
 pub mod call;
 mod content;
+mod digests;
 mod entries;
 pub mod failure;
 mod files;
 mod json;
 mod multipart;
+mod patch;
 mod processes;
 pub mod request_id;
 pub mod routes;

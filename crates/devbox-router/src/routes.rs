@@ -11,21 +11,21 @@ use devbox_types::{ErrorCode, Problem};
 use crate::call::{GrantSource, GuestHandle};
 use crate::failure::Failure;
 use crate::request_id::RequestIdLayer;
-use crate::{agent, archive, batch, entries, files, processes, uploads};
+use crate::{agent, archive, batch, entries, files, patch, processes, uploads};
 
 /// The calls of the guest contract, relative to their base: nest it where the guest is.
 ///
 /// Each request needs a [`GuestHandle`] in its extensions, and with [`GrantSource::Extension`] a
 /// [`Grant`](devbox_types::Grant). Paths are taken from the raw target behind the prefix under which this is nested.
 pub fn guest_routes(grants: GrantSource) -> Router {
-    let file = || get(files::read).put(files::write).delete(files::delete);
+    let file = || get(files::read).put(files::write).patch(patch::patch).delete(files::delete);
     let router = Router::new()
         .route("/files", post(batch::write_many))
         .route("/files/", file())
         .route("/files/{*path}", file())
         .route("/entries", get(entries::look).post(entries::apply))
-        .route("/entries/", get(entries::look))
-        .route("/entries/{*path}", get(entries::look))
+        .route("/entries/", get(entries::look).patch(entries::set))
+        .route("/entries/{*path}", get(entries::look).patch(entries::set))
         .route("/archive", post(archive::pack))
         .route("/archive/", put(archive::unpack))
         .route("/archive/{*path}", put(archive::unpack))

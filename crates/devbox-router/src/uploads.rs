@@ -1,5 +1,5 @@
 //! Large files in pieces: the tus protocol, version 1.0.0, with creation, creation-with-upload, checksum, expiration and
-//! termination (<https://tus.io/protocols/resumable-upload>).
+//! termination and concatenation (<https://tus.io/protocols/resumable-upload>).
 //!
 //! Where tus has no body, a client that accepts JSON gets the upload's status.
 
@@ -7,14 +7,16 @@ use axum::extract::{Path, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use devbox_guest::wire::{self, json::to_ascii, tus};
-use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{Digests, ErrorCode, Problem, UploadId};
+use devbox_types::file::WriteRequest;
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadRole, UploadStatus};
+use devbox_types::{BoxPath, Digests, ErrorCode, Problem, UploadId};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::call::{Call, header_text, invalid};
 use crate::content::Content;
+use crate::digests::Announced;
 use crate::failure::Failure;
-use crate::files::{announced_digests, condition, http_date, set_etag, value};
+use crate::files::{condition, http_date, set_etag, value};
 use crate::json;
 
 const VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -23,7 +25,7 @@ const MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-size");
 const CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("tus-checksum-algorithm");
 const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 const DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
-const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,termination";
+const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,termination,concatenation";
 
 /// Looks at the version of the protocol that a request speaks, and says ours on every answer.
 pub(crate) async fn speak(request: Request, next: Next) -> Response {
@@ -62,6 +64,9 @@ pub(crate) async fn create(mut call: Call, Content(body): Content) -> Result<Res
     // Later requests are on behalf of the same user.
     let user = call.asked_user.take();
     let request = upload_request(&mut call)?;
+    if matches!(request.role, UploadRole::Joined(_)) && is_piece(&call)? && body.length() != Some(0) {
+        return Err(Failure(invalid("a file that is joined from parts takes no piece")));
+    }
     let mut status = call.guest.create_upload(&call.grant, request).await?;
     let first = first_piece(&call, &status, body.length())?;
     if let Some(first) = first
@@ -89,8 +94,7 @@ pub(crate) async fn append(
     Content(body): Content,
 ) -> Result<Response, Failure> {
     call.finish_query()?;
-    let is_piece = call.header(&header::CONTENT_TYPE)?.is_some_and(|found| found.trim() == wire::PIECE);
-    if !is_piece {
+    if !is_piece(&call)? {
         return Err(Failure(invalid(format!("the content type of a piece is `{}`", wire::PIECE))));
     }
     let offset =
@@ -100,7 +104,7 @@ pub(crate) async fn append(
         offset,
         length: body.length(),
         checksum: checksum(&call)?,
-        digests: announced_digests(&call.headers)?,
+        digests: digests_of_whole(&call)?,
     };
     let status = call.guest.append_upload(&call.grant, chunk, body).await?;
     render(&call, StatusCode::NO_CONTENT, &status)
@@ -138,17 +142,40 @@ fn upload_request(call: &mut Call) -> Result<UploadRequest, Problem> {
         let problem = Problem::new(ErrorCode::Unsupported, "the length of an upload has to be known");
         return Err(problem.with_hint("send `Upload-Length`"));
     }
-    let length =
-        number(&call.headers, &wire::UPLOAD_LENGTH)?.ok_or_else(|| invalid("`Upload-Length` is missing"))?;
+    let role = call.header(&wire::UPLOAD_CONCAT)?.map(tus::role).transpose();
+    let role = role.map_err(|error| Problem::of(&error))?.unwrap_or_default();
+    let length = length(&role, number(&call.headers, &wire::UPLOAD_LENGTH)?)?;
     let metadata = call.header(&wire::UPLOAD_METADATA)?.unwrap_or("").to_owned();
-    let path = tus::target_in(&metadata).map_err(|error| Problem::of(&error))?;
+    let path = match role {
+        UploadRole::Part => tus::path_in(&metadata).map(|_| BoxPath::root()),
+        UploadRole::File | UploadRole::Joined(_) => tus::target_in(&metadata),
+    };
+    let path = path.map_err(|error| Problem::of(&error))?;
     let mut write = call.query.take_write_options(path)?;
     let digest_follows = call.query.take_flag("digest_follows")?;
     call.finish_query()?;
     write.condition = condition(&call.headers)?;
-    write.digests = announced_digests(&call.headers)?;
-    write.length = Some(length);
-    Ok(UploadRequest { write, digest_follows, metadata })
+    write.digests = digests_of_whole(call)?;
+    if role == UploadRole::Part {
+        // A client says the same with each of its requests; it counts with the one that joins the parts.
+        write = WriteRequest::to(BoxPath::root());
+    }
+    write.length = length;
+    Ok(UploadRequest { write, digest_follows, metadata, role })
+}
+
+/// How long it will be: of parts, the box knows.
+fn length(role: &UploadRole, announced: Option<u64>) -> Result<Option<u64>, Problem> {
+    match (role, announced) {
+        (UploadRole::Joined(_), None) => Ok(None),
+        (UploadRole::Joined(_), Some(_)) => Err(invalid("a file that is joined from parts has their length")),
+        (UploadRole::File | UploadRole::Part, None) => Err(invalid("`Upload-Length` is missing")),
+        (UploadRole::File | UploadRole::Part, length) => Ok(length),
+    }
+}
+
+fn is_piece(call: &Call) -> Result<bool, Problem> {
+    Ok(call.header(&header::CONTENT_TYPE)?.is_some_and(|found| found.trim() == wire::PIECE))
 }
 
 /// The piece that came with the creation, if one did.
@@ -157,8 +184,7 @@ fn first_piece(
     status: &UploadStatus,
     length: Option<u64>,
 ) -> Result<Option<ChunkRequest>, Problem> {
-    let is_piece = call.header(&header::CONTENT_TYPE)?.is_some_and(|found| found.trim() == wire::PIECE);
-    if !is_piece || length == Some(0) {
+    if !is_piece(call)? || length == Some(0) {
         return Ok(None);
     }
     let checksum = checksum(call)?;
@@ -168,6 +194,16 @@ fn first_piece(
 fn checksum(call: &Call) -> Result<Option<devbox_types::upload::ChunkChecksum>, Problem> {
     let header = call.header(&wire::UPLOAD_CHECKSUM)?;
     header.map(tus::checksum).transpose().map_err(|error| Problem::of(&error))
+}
+
+/// The digests of the whole file. Of the bytes that a request about an upload brings, tus has `Upload-Checksum`.
+fn digests_of_whole(call: &Call) -> Result<Digests, Problem> {
+    let of_piece = [&wire::CONTENT_DIGEST, &wire::CONTENT_MD5];
+    if let Some(name) = of_piece.into_iter().find(|name| call.headers.contains_key(*name)) {
+        let problem = Problem::new(ErrorCode::Unsupported, format!("the piece of an upload has no `{name}`"));
+        return Err(problem.with_hint("send `Upload-Checksum`, or `Repr-Digest` of the whole file"));
+    }
+    Announced::of(&call.headers)?.uncoded()
 }
 
 fn upload_id(text: &str) -> Result<UploadId, Problem> {
@@ -197,6 +233,9 @@ fn with_headers(mut response: Response, status: &UploadStatus) -> Result<Respons
     headers.insert(wire::UPLOAD_OFFSET, HeaderValue::from(status.offset_bytes));
     headers.insert(wire::UPLOAD_LENGTH, HeaderValue::from(status.length_bytes));
     headers.insert(wire::UPLOAD_EXPIRES, value(http_date(status.expires))?);
+    if let Some(role) = tus::role_header(&tus::role_of(status)) {
+        headers.insert(wire::UPLOAD_CONCAT, value(role)?);
+    }
     if !status.metadata.is_empty() {
         headers.insert(wire::UPLOAD_METADATA, value(status.metadata.clone())?);
     }

@@ -10,9 +10,9 @@ use devbox_types::{BoxId, RequestId, Timestamp};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::allotment::Allotments;
 use crate::census::Census;
 use crate::config::ServerConfig;
-use crate::guard::KeySlots;
 use crate::guests::Guests;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -24,9 +24,7 @@ pub(crate) struct App {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) store: Arc<Store>,
     pub(crate) guests: Guests,
-    pub(crate) transfers: KeySlots,
-    /// Requests that go into boxes, whatever they do there.
-    pub(crate) requests: KeySlots,
+    pub(crate) allotments: Allotments,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) census: Census,
     pub(crate) request_ids: RequestIds,

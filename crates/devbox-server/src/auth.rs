@@ -10,18 +10,26 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 
+use crate::allotment::Allotment;
 use crate::app::{Actor, App};
 use crate::refusal::Refusal;
 
-/// The key in the `Authorization` header.
+/// The key in the `Authorization` header, and what it may use; the request is counted against that.
 ///
-/// One hash and one look-up in memory. Every way to fail is answered alike, but for a missing header.
-pub(crate) fn authenticate(store: &Store, headers: &HeaderMap) -> Result<Arc<KeyRecord>, Refusal> {
+/// One hash and look-ups in memory. Every way to fail is answered alike, but for a missing header.
+pub(crate) fn authenticate(
+    app: &App,
+    headers: &HeaderMap,
+) -> Result<(Arc<KeyRecord>, Arc<Allotment>), Refusal> {
     let Some(header) = headers.get(AUTHORIZATION) else {
         return Err(unauthorized("the request has no API key"));
     };
     let bearer = header.to_str().ok().and_then(bearer);
-    bearer.and_then(|key| store.authenticate(key)).ok_or_else(|| unauthorized("the API key is not valid"))
+    let key = bearer.and_then(|key| app.store.authenticate(key));
+    let key = key.ok_or_else(|| unauthorized("the API key is not valid"))?;
+    let allotment = app.allotments.of(&key);
+    allotment.admit().map_err(Refusal::passing)?;
+    Ok((key, allotment))
 }
 
 /// What follows `Bearer`, in whatever case that is written (RFC 9110 section 11.1).
@@ -64,7 +72,7 @@ impl FromRequestParts<Arc<App>> for Actor {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
-        let key = authenticate(&app.store, &parts.headers)?;
+        let (key, _) = authenticate(app, &parts.headers)?;
         let request_id = parts.extensions.get::<RequestId>().cloned();
         let request_id = request_id.unwrap_or_else(|| app.request_ids.of(&parts.headers));
         Ok(Self { key, request_id })

@@ -1,4 +1,4 @@
-//! Bodies on their way through: counted, and not waited for for ever.
+//! Bodies of requests on their way through: counted, held to their key's rate, and not waited for for ever.
 
 use std::io;
 use std::pin::Pin;
@@ -13,37 +13,39 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use crate::metrics::{Metrics, OpenRequest};
+use crate::allotment::{Allotment, Direction};
+use crate::metrics::{Metrics, Stall};
+use crate::patience::Patience;
 
-/// A request body: counts what comes, and fails when nothing has come for `pause`.
+/// A request body: counts what comes, and fails when its client sends nothing, or next to nothing, for too long.
 pub(crate) struct Received {
     body: Incoming,
     metrics: Arc<Metrics>,
-    pause: Option<Duration>,
-    patience: Option<Pin<Box<Sleep>>>,
-    last: Instant,
+    patience: Option<Patience>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Received {
     pub(crate) fn new(body: Incoming, metrics: Arc<Metrics>, pause: Option<Duration>) -> Self {
-        Self { body, metrics, pause, patience: None, last: Instant::now() }
+        Self { body, metrics, patience: pause.map(Patience::new), timer: None }
     }
 
-    /// Whether the client has been silent for too long. The timer is set once and pushed on when it fires, so that
-    /// chunks cost a look at the clock and no more.
+    /// Whether the client has been silent for too long. The timer is set once and pushed on when it fires.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(pause) = self.pause else { return Poll::Pending };
-        let last = self.last;
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep_until(last + pause)));
+        let Some(patience) = &mut self.patience else { return Poll::Pending };
+        let until = patience.wait(Instant::now());
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() > until {
+            timer.as_mut().reset(until);
+        }
         loop {
-            ready!(patience.as_mut().poll(context));
-            if self.last + pause <= Instant::now() {
-                return Poll::Ready(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the client sent nothing for too long",
-                ));
+            ready!(timer.as_mut().poll(context));
+            if timer.deadline() >= until {
+                self.metrics.stalled(Stall::Request);
+                let late = "the client sent too little for too long";
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, late));
             }
-            patience.as_mut().reset(self.last + pause);
+            timer.as_mut().reset(until);
         }
     }
 }
@@ -58,18 +60,90 @@ impl Body for Received {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(frame) => {
-                if self.pause.is_some() {
-                    self.last = Instant::now();
+                let bytes = length_of(&frame);
+                if let Some(patience) = &mut self.patience {
+                    patience.moved(bytes);
                 }
-                if let Some(Ok(frame)) = &frame {
-                    let bytes = frame.data_ref().map_or(0, Bytes::len);
-                    self.metrics.received(u64::try_from(bytes).unwrap_or(u64::MAX));
-                }
+                self.metrics.received(u64::try_from(bytes).unwrap_or(u64::MAX));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             // While the box does not read on, nobody polls, and no time is counted against the client.
             Poll::Pending => self.poll_patience(context).map(|late| Some(Err(late.into()))),
         }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How many bytes of content a frame has.
+pub(crate) fn length_of<E>(frame: &Option<Result<Frame<Bytes>, E>>) -> usize {
+    let frame = frame.as_ref().and_then(|frame| frame.as_ref().ok());
+    frame.and_then(Frame::data_ref).map_or(0, Bytes::len)
+}
+
+/// Holds a body to the rate of its key: what has passed is charged, and the next piece waits until that is made up for.
+pub(crate) struct Pace {
+    allotment: Arc<Allotment>,
+    direction: Direction,
+    rest: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// `None`, if the key has no such rate.
+    pub(crate) fn of(allotment: &Arc<Allotment>, direction: Direction) -> Option<Self> {
+        allotment.bytes(direction)?;
+        Some(Self { allotment: Arc::clone(allotment), direction, rest: None })
+    }
+
+    /// Waits for what passed before.
+    pub(crate) fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(context));
+            self.rest = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// These bytes have passed.
+    pub(crate) fn passed(&mut self, bytes: usize) {
+        let Some(meter) = self.allotment.bytes(self.direction).filter(|_| bytes > 0) else { return };
+        let pause = meter.charge(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if !pause.is_zero() {
+            self.rest = Some(Box::pin(sleep_until(Instant::now() + pause)));
+        }
+    }
+}
+
+/// A request body at the pace of its key.
+pub(crate) struct Paced {
+    body: axum::body::Body,
+    pace: Pace,
+}
+
+impl Paced {
+    pub(crate) fn new(body: axum::body::Body, pace: Pace) -> Self {
+        Self { body, pace }
+    }
+}
+
+impl Body for Paced {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        ready!(self.pace.poll_turn(context));
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.pace.passed(length_of(&frame));
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -95,42 +169,5 @@ pub(crate) fn linger(request: Request<axum::body::Body>) {
             let mut rest = std::pin::pin!(rest);
             while let Some(Ok(_)) = rest.frame().await {}
         }));
-    }
-}
-
-/// An answer's body: counts what goes, and keeps the request open until it is dropped.
-pub(crate) struct Sent {
-    body: axum::body::Body,
-    open: OpenRequest,
-}
-
-impl Sent {
-    pub(crate) fn new(body: axum::body::Body, open: OpenRequest) -> Self {
-        Self { body, open }
-    }
-}
-
-impl Body for Sent {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let Some(Ok(frame)) = &frame {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            self.open.metrics().sent(u64::try_from(bytes).unwrap_or(u64::MAX));
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

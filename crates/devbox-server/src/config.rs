@@ -6,6 +6,7 @@ use std::time::Duration;
 use devbox_types::devbox::Resources;
 
 use crate::error::ServerError;
+use crate::rate::Rate;
 use crate::tls::TlsIdentity;
 
 /// All that a server is told when it starts.
@@ -33,6 +34,11 @@ pub struct Limits {
     /// The most requests into boxes that one key has open at once, runs of programs among them: 429 beyond. Each holds a place
     /// in the audit until it ends, so what one key may have is a fraction of those.
     pub max_requests_per_key: usize,
+    /// How many requests a second one key may send: 429 beyond. `None`: no limit.
+    pub requests_per_key: Option<Rate>,
+    /// How many bytes of bodies a second one key may send, and as many receive: beyond, they are slowed down, and new
+    /// transfers answered 429 while the debt is large. `None`: no limit.
+    pub bytes_per_key: Option<Rate>,
     /// The most connections open at once; the next ones wait in the kernel's queue.
     pub max_connections: usize,
     /// How long records of the audit are kept.
@@ -46,8 +52,10 @@ pub struct Timeouts {
     pub head: Duration,
     /// A TLS handshake.
     pub handshake: Duration,
-    /// A pause between two pieces of a request body (not of a process's input, which may pause for ever).
+    /// How long the client is waited for, for each KiB of a request body (not of a process's input, which may pause for ever).
     pub body_pause: Duration,
+    /// How long the client may take to read on, for each KiB of an answer that waits for it.
+    pub answer_pause: Duration,
     /// The first answer of an agent to a call that sends it no content.
     pub agent_answer: Duration,
     /// How long requests may go on after the server is told to stop.
@@ -77,6 +85,8 @@ impl Default for Limits {
             max_transfer_bytes: 64 << 30,
             max_transfers_per_key: 256,
             max_requests_per_key: 1_024,
+            requests_per_key: None,
+            bytes_per_key: None,
             max_connections: 4_096,
             audit_keep: Duration::from_secs(90 * 24 * 60 * 60),
         }
@@ -89,6 +99,7 @@ impl Default for Timeouts {
             head: Duration::from_secs(60),
             handshake: Duration::from_secs(10),
             body_pause: Duration::from_secs(60),
+            answer_pause: Duration::from_secs(60),
             agent_answer: Duration::from_secs(60),
             grace: Duration::from_secs(30),
         }

@@ -12,15 +12,18 @@ use devbox_router::{Failure, GuestHandle};
 use devbox_types::{ErrorCode, Grant, Problem, RequestId};
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderName, HeaderValue, Request, Uri, Version};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::Service as _;
 
+use crate::allotment::{Allotment, Direction};
+use crate::answer::Answer;
 use crate::app::{Actor, App};
 use crate::auth::{authenticate, find_box, rights_of};
-use crate::body::{Received, Sent, linger};
+use crate::body::{Pace, Paced, Received, linger};
 use crate::guard::guarded;
+use crate::idle::Idle;
 use crate::metrics::{Metrics, OpenRequest, RouteLabels};
 use crate::refusal::{Refusal, complete_headers};
 use crate::request_id::X_REQUEST_ID;
@@ -36,18 +39,27 @@ pub(crate) struct Edge {
     app: Arc<App>,
     control: Router,
     guest: Router,
+    idle: Idle,
 }
 
 impl Edge {
     pub(crate) fn new(app: Arc<App>, control: Router, guest: Router) -> Self {
-        Self { app, control, guest }
+        Self { app, control, guest, idle: Idle::new() }
+    }
+
+    /// The same for one connection, and what tells whether that is idle.
+    pub(crate) fn for_connection(&self) -> (Self, Idle) {
+        let idle = Idle::new();
+        (Self { idle: idle.clone(), ..self.clone() }, idle)
     }
 
     pub(crate) fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.app.metrics)
     }
 
-    async fn serve(self, request: Request<Incoming>) -> Response<Sent> {
+    async fn serve(self, request: Request<Incoming>) -> Response<Answer> {
+        let busy = self.idle.begin();
+        let shared_connection = request.version() >= Version::HTTP_2;
         let (mut parts, body) = request.into_parts();
         let place = Place::of(parts.uri.path());
         let labels = RouteLabels { method: method_label(&parts.method), route: place.label() };
@@ -60,7 +72,9 @@ impl Edge {
         let body = Body::new(Received::new(body, Arc::clone(&self.app.metrics), pause));
         let request = Request::from_parts(parts, body);
 
-        let answer = AssertUnwindSafe(self.answer(request, &request_id, &mut open)).catch_unwind().await;
+        let mut pace = None;
+        let answer = self.answer(request, &request_id, &mut open, &mut pace);
+        let answer = AssertUnwindSafe(answer).catch_unwind().await;
         let mut response = answer.unwrap_or_else(|panic| Refusal::of_panic(&*panic).into_response());
         if let Some(refusal) = refusal_in(&mut response) {
             refusal.render(&request_id, &mut response);
@@ -71,7 +85,12 @@ impl Edge {
         }
         open.answered(response.status());
         tracing::debug!(request_id = %request_id, route = labels.route, status = response.status().as_u16(), "answered");
-        response.map(|body| Sent::new(body, open))
+        let answer = response.map(|body| Answer::new(body, pace, open, busy));
+        if shared_connection {
+            answer.map(|answer| answer.watched(self.app.config.timeouts.answer_pause))
+        } else {
+            answer
+        }
     }
 
     async fn answer(
@@ -79,6 +98,7 @@ impl Edge {
         request: Request<Body>,
         request_id: &RequestId,
         open: &mut OpenRequest,
+        pace: &mut Option<Pace>,
     ) -> Response {
         match Place::of(request.uri().path()) {
             Place::Control(_) => infallible(self.control.clone().call(request).await),
@@ -86,8 +106,12 @@ impl Edge {
                 let (reference, rest) = (reference.to_owned(), rest.to_owned());
                 let mut request = request;
                 match self.admit(&mut request, &reference, &rest, request_id) {
-                    Ok(slot) => {
-                        open.hold(slot);
+                    Ok(Admitted { place, allotment }) => {
+                        open.hold(place);
+                        *pace = Pace::of(&allotment, Direction::Out);
+                        if let Some(pace) = Pace::of(&allotment, Direction::In) {
+                            request = request.map(|body| Body::new(Paced::new(body, pace)));
+                        }
                         infallible(self.guest.clone().call(request).await)
                     }
                     Err(refusal) => {
@@ -99,17 +123,16 @@ impl Edge {
         }
     }
 
-    /// Prepares a request for the guest router: whose it is, which box it means, through which guards it gets there. The
-    /// answer is the request's slot among those of its key.
+    /// Prepares a request for the guest router: whose it is, which box it means, through which guards it gets there.
     fn admit(
         &self,
         request: &mut Request<Body>,
         reference: &str,
         rest: &str,
         request_id: &RequestId,
-    ) -> Result<OwnedSemaphorePermit, Refusal> {
-        let key = authenticate(&self.app.store, request.headers())?;
-        let slot = self.app.requests.of(&key.id).try_acquire_owned().map_err(|_| too_many_requests())?;
+    ) -> Result<Admitted, Refusal> {
+        let (key, allotment) = authenticate(&self.app, request.headers())?;
+        let place = allotment.open_request().map_err(Refusal::passing)?;
         let record = find_box(&self.app.store, &key, reference)?;
         let grant = Grant {
             rights: rights_of(key.role),
@@ -122,13 +145,15 @@ impl Edge {
         request.headers_mut().remove(DEVBOX_GRANT);
         request.extensions_mut().insert(grant);
         request.extensions_mut().insert(GuestHandle(guarded(&self.app, actor, record)));
-        Ok(slot)
+        Ok(Admitted { place, allotment })
     }
 }
 
-fn too_many_requests() -> Refusal {
-    Refusal::new(ErrorCode::RateLimited, "this key has as many requests open as it may")
-        .with_hint("wait until one of them is complete")
+/// What a request into a box has been given.
+struct Admitted {
+    /// Its place among the open requests of its key.
+    place: OwnedSemaphorePermit,
+    allotment: Arc<Allotment>,
 }
 
 /// The target as the guest router knows it: without what names the box, byte for byte otherwise.
@@ -156,7 +181,7 @@ fn refusal_in(response: &mut Response) -> Option<Refusal> {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Edge {
-    type Response = Response<Sent>;
+    type Response = Response<Answer>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 

@@ -16,7 +16,6 @@ use devbox_store::BoxRecord;
 
 use self::attended::Attended;
 use self::audited::Audited;
-pub(crate) use self::limited::KeySlots;
 use self::limited::Limited;
 use self::scoped::Scoped;
 use crate::app::{Actor, App};
@@ -26,7 +25,7 @@ use crate::auth::rights_of;
 pub(crate) fn guarded(app: &Arc<App>, actor: Actor, record: Arc<BoxRecord>) -> Arc<dyn Guest> {
     let attended = Attended::new(Arc::clone(app), record.id.clone());
     let scoped = Scoped::new(attended, rights_of(actor.key.role));
-    let slots = app.transfers.of(&actor.key.id);
-    let limited = Limited::new(scoped, app.config.limits.max_transfer_bytes, slots);
+    let allotment = app.allotments.of(&actor.key);
+    let limited = Limited::new(scoped, app.config.limits.max_transfer_bytes, allotment);
     Arc::new(Audited::new(limited, Arc::clone(&app.store), actor, record))
 }

@@ -12,6 +12,8 @@
 //! | [`tls`] | certificate and key |
 //! | [`mod@openapi`] | the description of the whole API |
 
+mod allotment;
+mod answer;
 mod app;
 mod auth;
 mod body;
@@ -23,10 +25,13 @@ pub mod error;
 mod extract;
 mod guard;
 mod guests;
+mod idle;
 mod listener;
 mod metrics;
 mod name;
 pub mod openapi;
+mod patience;
+pub mod rate;
 mod reconcile;
 mod refusal;
 mod request_id;
@@ -35,9 +40,11 @@ mod runtime;
 pub mod server;
 mod steady;
 pub mod tls;
+mod unstalled;
 
 pub use config::{Limits, ServerConfig, Timeouts};
 pub use error::ServerError;
 pub use openapi::openapi;
+pub use rate::Rate;
 pub use server::Server;
 pub use tls::{TlsFiles, TlsIdentity};

@@ -2,23 +2,25 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Limits, Timeouts};
 use crate::edge::Edge;
+use crate::idle::Idle;
 use crate::steady::Steady;
+use crate::unstalled::Unstalled;
 
 /// The most header lines of a request; ours send about ten.
 const MAX_HEADERS: usize = 100;
@@ -33,6 +35,8 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 /// A silent HTTP/2 peer is asked after this time whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an HTTP/2 peer may take to say farewell.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// After an error of accept(2) that will not go away at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,7 +53,6 @@ impl Acceptor {
     /// left is cut off.
     pub(crate) async fn run(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let this = Arc::new(self);
-        let graceful = GracefulShutdown::new();
         let stopping = CancellationToken::new();
         let slots = Arc::new(Semaphore::new(this.limits.max_connections));
         let mut connections = JoinSet::new();
@@ -65,8 +68,8 @@ impl Acceptor {
                 }
             };
             let Some((stream, peer, slot)) = accepted else { continue };
-            let ends = Ends { stopping: stopping.clone(), watcher: graceful.watcher() };
-            connections.spawn(Steady::new(Arc::clone(&this).serve(stream, peer, slot, ends)));
+            let stopping = stopping.child_token();
+            connections.spawn(Steady::new(Arc::clone(&this).serve(stream, peer, slot, stopping)));
         }
         drop(listener);
         stopping.cancel();
@@ -80,8 +83,7 @@ impl Acceptor {
                 log_end(ended)
             }
         };
-        let drained = async { tokio::join!(graceful.shutdown(), all) };
-        if timeout(this.timeouts.grace, drained).await.is_err() {
+        if timeout(this.timeouts.grace, all).await.is_err() {
             tracing::warn!(connections = connections.len(), "connections_cut_off");
             connections.shutdown().await;
         }
@@ -92,19 +94,18 @@ impl Acceptor {
         stream: TcpStream,
         peer: SocketAddr,
         _slot: OwnedSemaphorePermit,
-        ends: Ends,
+        stopping: CancellationToken,
     ) {
         let metrics = self.edge.metrics();
         metrics.connection_opened();
-        if let Err(error) = self.speak(stream, ends).await {
+        if let Err(error) = self.speak(stream, stopping).await {
             tracing::debug!(peer = %peer, error = &*error, "connection_failed");
         }
         metrics.connection_closed();
     }
 
-    async fn speak(&self, stream: TcpStream, ends: Ends) -> Result<(), axum::BoxError> {
+    async fn speak(&self, stream: TcpStream, stopping: CancellationToken) -> Result<(), axum::BoxError> {
         stream.set_nodelay(true)?;
-        let Ends { stopping, watcher } = ends;
         // Whoever has not begun to speak HTTP when the server stops is not waited for.
         match &self.tls {
             Some(tls) => {
@@ -115,12 +116,12 @@ impl Acceptor {
                     Some(b"h2") => Version::Http2,
                     _ => Version::Http1,
                 };
-                self.converse(stream, version, watcher).await
+                self.converse(stream, version, stopping).await
             }
             None => {
                 let first = stopping.run_until_cancelled(version_of(&stream, self.timeouts.head)).await;
                 match first.transpose()?.flatten() {
-                    Some(version) => self.converse(stream, version, watcher).await,
+                    Some(version) => self.converse(stream, version, stopping).await,
                     None => Ok(()),
                 }
             }
@@ -131,11 +132,35 @@ impl Acceptor {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         version: Version,
-        watcher: Watcher,
+        stopping: CancellationToken,
     ) -> Result<(), axum::BoxError> {
         let builder = self.http(version);
-        let connection = builder.serve_connection(TokioIo::new(stream), self.edge.clone());
-        watcher.watch(connection.into_owned()).await
+        let (edge, idle) = self.edge.for_connection();
+        let stream = TokioIo::new(Unstalled::new(stream, self.timeouts.answer_pause));
+        let mut connection = pin!(builder.serve_connection(stream, edge));
+        let told_to_end = async {
+            match version {
+                // Between two requests, hyper waits for a head no longer than for its rest.
+                Version::Http1 => stopping.cancelled().await,
+                Version::Http2 => {
+                    stopping.run_until_cancelled(idle_for(&idle, self.timeouts.head)).await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended,
+            () = told_to_end => connection.as_mut().graceful_shutdown(),
+        }
+        match version {
+            Version::Http1 => connection.await,
+            // The farewell of HTTP/2 takes two round trips; requests that came meanwhile are served.
+            Version::Http2 => tokio::select! {
+                biased;
+                ended = connection => ended,
+                () = idle_for(&idle, FAREWELL) => Ok(()),
+            },
+        }
     }
 
     fn http(&self, version: Version) -> auto::Builder<TokioExecutor> {
@@ -163,12 +188,15 @@ impl Acceptor {
     }
 }
 
-/// How a connection hears that the server stops.
-struct Ends {
-    /// Before HTTP is spoken.
-    stopping: CancellationToken,
-    /// From then on.
-    watcher: Watcher,
+/// Waits until a connection has been idle for so long.
+async fn idle_for(idle: &Idle, time: Duration) {
+    loop {
+        let now = Instant::now();
+        match idle.since().unwrap_or(now) + time {
+            until if until <= now => return,
+            until => sleep_until(until).await,
+        }
+    }
 }
 
 /// Waits for a free slot, then for a connection. What goes wrong is logged, not fatal: the next try may do better.

@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::allotment::Excess;
 use crate::route::UPLOADS;
 
 /// The media type of [`Metrics::text`].
@@ -44,9 +45,40 @@ struct PieceLabels {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StallLabels {
+    of: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     state: &'static str,
+}
+
+/// What did not go on, until it was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stall {
+    /// The client did not send its request's body.
+    Request,
+    /// The client did not read its answer.
+    Answer,
+    /// The agent of the box showed no sign of life.
+    Agent,
+}
+
+impl Stall {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Answer => "answer",
+            Self::Agent => "agent",
+        }
+    }
 }
 
 /// All counts of one server.
@@ -57,6 +89,8 @@ pub(crate) struct Metrics {
     durations: Family<RouteLabels, Histogram>,
     upload_pieces: Family<PieceLabels, Counter>,
     upload_resumes: Counter,
+    refusals: Family<RefusalLabels, Counter>,
+    stalls: Family<StallLabels, Counter>,
     bytes_in: Counter,
     bytes_out: Counter,
     open: Gauge<i64, AtomicI64>,
@@ -81,6 +115,10 @@ impl Metrics {
         registry.register("upload_pieces", "Pieces of uploads, by how they ended", upload_pieces.clone());
         let upload_resumes = Counter::default();
         registry.register("upload_resumes", "Looks at how far an upload is", upload_resumes.clone());
+        let refusals = Family::default();
+        registry.register("refusals", "Requests beyond what their key may, by the limit", refusals.clone());
+        let stalls = Family::default();
+        registry.register("stalls", "Calls ended because one side did not go on, by which", stalls.clone());
         let bytes_in = Counter::default();
         registry.register("received_bytes", "Bytes of request bodies", bytes_in.clone());
         let bytes_out = Counter::default();
@@ -99,6 +137,8 @@ impl Metrics {
             durations,
             upload_pieces,
             upload_resumes,
+            refusals,
+            stalls,
             bytes_in,
             bytes_out,
             open,
@@ -110,6 +150,14 @@ impl Metrics {
 
     pub(crate) fn received(&self, bytes: u64) {
         self.bytes_in.inc_by(bytes);
+    }
+
+    pub(crate) fn refused(&self, excess: Excess) {
+        self.refusals.get_or_create(&RefusalLabels { reason: excess.label() }).inc();
+    }
+
+    pub(crate) fn stalled(&self, stall: Stall) {
+        self.stalls.get_or_create(&StallLabels { of: stall.label() }).inc();
     }
 
     pub(crate) fn sent(&self, bytes: u64) {
@@ -173,7 +221,8 @@ pub(crate) struct OpenRequest {
     labels: RouteLabels,
     began: Instant,
     status: StatusCode,
-    slot: Option<OwnedSemaphorePermit>,
+    /// Its place among those of its key.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl OpenRequest {
@@ -181,16 +230,16 @@ impl OpenRequest {
         metrics.open.inc();
         // 499, as nginx has it: the client went away before there was an answer.
         let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
-        Self { metrics: Arc::clone(metrics), labels, began: Instant::now(), status, slot: None }
+        Self { metrics: Arc::clone(metrics), labels, began: Instant::now(), status, place: None }
     }
 
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = status;
     }
 
-    /// Holds the request's slot among those of its key, as long as it is open.
-    pub(crate) fn hold(&mut self, slot: OwnedSemaphorePermit) {
-        self.slot = Some(slot);
+    /// Holds the request's place among those of its key, as long as it is open.
+    pub(crate) fn hold(&mut self, place: OwnedSemaphorePermit) {
+        self.place = Some(place);
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

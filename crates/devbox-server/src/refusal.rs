@@ -69,7 +69,9 @@ impl Refusal {
         *response.status_mut() = status_of(problem.code);
         // A problem is made of text only: it always has a JSON form.
         *response.body_mut() = serde_json::to_vec(&problem).unwrap_or_default().into();
+        let retry_after = problem.retry_after_seconds();
         let headers = response.headers_mut();
+        headers.extend(retry_after.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     }
@@ -84,7 +86,7 @@ pub(crate) fn complete_headers(response: &mut Response) {
     }
     let temporary = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
     if temporary.contains(&status) {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        headers.entry(RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
     }
 }
 

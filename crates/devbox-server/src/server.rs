@@ -12,13 +12,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
+use crate::allotment::Allotments;
 use crate::app::App;
 use crate::census::Census;
 use crate::config::ServerConfig;
 use crate::control;
 use crate::edge::Edge;
 use crate::error::ServerError;
-use crate::guard::KeySlots;
 use crate::guests::Guests;
 use crate::listener::Acceptor;
 use crate::metrics::Metrics;
@@ -47,14 +47,14 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let tls = config.tls.as_ref().map(TlsIdentity::acceptor);
         reconcile(&store, &*backend).await?;
+        let metrics = Arc::new(Metrics::new());
         let app = Arc::new(App {
-            transfers: KeySlots::new(config.limits.max_transfers_per_key),
-            requests: KeySlots::new(config.limits.max_requests_per_key),
+            allotments: Allotments::new(config.limits, Arc::clone(&metrics)),
             config,
             backend,
             store: Arc::new(store),
             guests: Guests::default(),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             census: Census::default(),
             request_ids: RequestIds::new()?,
             tasks: TaskTracker::new(),

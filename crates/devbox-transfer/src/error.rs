@@ -1,6 +1,7 @@
 //! Why a piece, or a whole upload, is refused.
 
-use devbox_types::{Coded, ErrorCode, Timestamp};
+use devbox_types::upload::UploadRequest;
+use devbox_types::{Coded, ErrorCode, Timestamp, UploadId};
 
 /// Why a piece, or a whole upload, is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +43,40 @@ pub enum TransferError {
         /// How many were announced.
         expected: u64,
     },
+    /// An upload that was joined from parts is given a piece.
+    #[error("an upload that is joined from parts takes no pieces")]
+    IsJoined,
+    /// What is to be joined is no part.
+    #[error("the upload {id} was not begun as a part")]
+    NotAPart {
+        /// Which.
+        id: UploadId,
+    },
+    /// A part lacks bytes.
+    #[error("the part {id} has {received} of its {expected} bytes")]
+    PartIncomplete {
+        /// Which.
+        id: UploadId,
+        /// How many have come.
+        received: u64,
+        /// How many were announced.
+        expected: u64,
+    },
+    /// The bytes of a part went into another file.
+    #[error("the part {id} was joined into another file already")]
+    Spent {
+        /// Which.
+        id: UploadId,
+    },
+    /// A file of no parts, or of too many.
+    #[error("a file is joined from 1 to {} parts, and here are {given}", UploadRequest::MAX_PARTS)]
+    PartCount {
+        /// How many.
+        given: usize,
+    },
+    /// The parts together are longer than any file.
+    #[error("the parts are too long for one file")]
+    PartsTooLong,
     /// What was remembered of the upload is damaged.
     #[error("what is remembered of the upload is damaged")]
     Damaged,
@@ -50,12 +85,17 @@ pub enum TransferError {
 impl Coded for TransferError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::WrongOffset { .. } => ErrorCode::Conflict,
-            Self::BeyondEnd { .. } | Self::Contradiction => ErrorCode::InvalidRequest,
+            Self::WrongOffset { .. } | Self::PartIncomplete { .. } => ErrorCode::Conflict,
+            Self::BeyondEnd { .. }
+            | Self::Contradiction
+            | Self::NotAPart { .. }
+            | Self::PartCount { .. } => ErrorCode::InvalidRequest,
+            Self::IsJoined => ErrorCode::PermissionDenied,
+            Self::PartsTooLong => ErrorCode::TooLarge,
             Self::ChecksumMismatch => ErrorCode::ChecksumMismatch,
             Self::DigestMismatch => ErrorCode::DigestMismatch,
             Self::Incomplete { .. } => ErrorCode::Interrupted,
-            Self::Expired { .. } | Self::Damaged => ErrorCode::UploadNotFound,
+            Self::Expired { .. } | Self::Damaged | Self::Spent { .. } => ErrorCode::UploadNotFound,
         }
     }
 
@@ -66,7 +106,14 @@ impl Coded for TransferError {
             Self::DigestMismatch => "begin a new upload, of a file that nobody changes meanwhile",
             Self::Expired { .. } | Self::Damaged => "begin a new upload",
             Self::Incomplete { .. } => "send the rest",
-            Self::BeyondEnd { .. } | Self::Contradiction => return None,
+            Self::PartIncomplete { .. } => "send the rest of the part, then join them",
+            Self::NotAPart { .. } => "begin parts with `Upload-Concat: partial`",
+            Self::Spent { .. } => "begin a new part",
+            Self::BeyondEnd { .. }
+            | Self::Contradiction
+            | Self::IsJoined
+            | Self::PartCount { .. }
+            | Self::PartsTooLong => return None,
         };
         Some(hint.to_owned())
     }

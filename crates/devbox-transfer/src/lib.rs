@@ -6,15 +6,18 @@
 //! | [`record`] | what is remembered of an upload while nobody works on it |
 //! | [`checksum`] | the digest of one piece |
 //! | [`source`] | the sending side: whether a file is still the one that was begun with |
+//! | [`join`] | whether parts may become a file, and how long it will be |
 //! | [`error`] | why a piece is refused |
 
 pub mod checksum;
 pub mod error;
+pub mod join;
 pub mod record;
 pub mod source;
 pub mod upload;
 
 pub use error::TransferError;
+pub use join::{FoundPart, Joining};
 pub use record::{Phase, Record, Staging};
 pub use source::{SavedState, SavedStateError, Source};
 pub use upload::{Open, RunningDigest, Sealed, Step, Upload};

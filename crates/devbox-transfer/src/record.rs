@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use devbox_types::etag::parse_list;
 use devbox_types::file::{Durability, WriteRequest};
+use devbox_types::upload::UploadRole;
 use devbox_types::{ActingUser, BoxPath, Digests, Timestamp, UploadId, WirePath, WriteCondition};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -43,6 +44,12 @@ pub struct Record {
     pub unverified_from: Option<u64>,
     /// How far it is.
     pub phase: Phase,
+    /// What it is to become.
+    pub role: UploadRole,
+    /// The upload that its bytes went into, if it was a part.
+    pub joined_into: Option<UploadId>,
+    /// How many of the directories on the way to its file, the last ones, were made for it. They are taken back with it.
+    pub made_directories: usize,
 }
 
 /// Where the bytes of an upload are.
@@ -64,12 +71,13 @@ pub enum Phase {
     Open,
     /// All have come; the file is about to be published, or was in the moment before a kill.
     Publishing,
-    /// The file is published. It is remembered for a client that did not get the answer.
+    /// The file is published, or the part complete. It is remembered for a client that did not get the answer.
     Done,
 }
 
 impl Record {
-    /// The longest record, in bytes: a path of 4 KiB thrice, metadata, sixteen tags, all in their longest form.
+    /// The longest record, in bytes: a path of 4 KiB thrice, metadata, sixteen tags, the ids of all parts, all in their longest
+    /// form.
     pub const MAX_BYTES: usize = 64 << 10;
 
     /// The length that was announced.
@@ -82,6 +90,12 @@ impl Record {
     #[must_use]
     pub fn counted(&self, stored: u64) -> u64 {
         stored.min(self.unverified_from.unwrap_or(u64::MAX)).min(self.length())
+    }
+
+    /// Whether nothing is stored of it any more but this record.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Done && (self.role != UploadRole::Part || self.joined_into.is_some())
     }
 
     /// Writes it.
@@ -138,6 +152,9 @@ struct Written {
     inode: u64,
     unverified_from: Option<u64>,
     phase: Phase,
+    role: UploadRole,
+    joined_into: Option<UploadId>,
+    made_directories: usize,
 }
 
 /// A path of its own JSON object.
@@ -179,6 +196,9 @@ impl From<&Record> for Written {
             inode: record.staging.inode,
             unverified_from: record.unverified_from,
             phase: record.phase,
+            role: record.role.clone(),
+            joined_into: record.joined_into.clone(),
+            made_directories: record.made_directories,
         }
     }
 }
@@ -195,7 +215,6 @@ impl Written {
         let sane = self.version == VERSION && self.mode.is_none_or(|mode| mode <= 0o7777);
         let durability = if self.sync { Durability::Power } else { Durability::Process };
         let write = WriteRequest {
-            path: self.target.0.0,
             condition,
             mode: self.mode,
             modified: self.modified,
@@ -204,6 +223,7 @@ impl Written {
             durability,
             length: Some(self.length),
             digests: self.digests,
+            ..WriteRequest::to(self.target.0.0)
         };
         let directory = BASE64.decode(self.directory).ok()?;
         let staging = Staging { directory, name: BASE64.decode(self.name).ok()?, inode: self.inode };
@@ -218,6 +238,9 @@ impl Written {
             staging,
             unverified_from: self.unverified_from,
             phase: self.phase,
+            role: self.role,
+            joined_into: self.joined_into,
+            made_directories: self.made_directories,
         })
     }
 }
@@ -255,6 +278,9 @@ pub(crate) mod tests {
             },
             unverified_from: Some(5),
             phase: Phase::Open,
+            role: UploadRole::Joined(vec![UploadId::from_random([1; 10]), UploadId::from_random([2; 10])]),
+            joined_into: Some(UploadId::from_random([3; 10])),
+            made_directories: 2,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The receiving side of an upload: which bytes count, and when the whole may be published.
 
-use devbox_types::upload::ChunkRequest;
+use devbox_types::upload::{ChunkRequest, UploadRole};
 use devbox_types::{Algorithms, DigestAlgorithm, DigestHasher, Digests, Timestamp};
 
 use crate::checksum::ChunkVerifier;
@@ -97,6 +97,9 @@ impl Upload<Open> {
     /// # Errors
     /// [`TransferError::WrongOffset`], [`TransferError::BeyondEnd`], [`TransferError::Contradiction`].
     pub fn begin_chunk(&mut self, chunk: &ChunkRequest) -> Result<Step, TransferError> {
+        if matches!(self.record.role, UploadRole::Joined(_)) {
+            return Err(TransferError::IsJoined);
+        }
         let expected = self.state.offset;
         if chunk.offset != expected {
             return Err(TransferError::WrongOffset { expected, given: chunk.offset });
@@ -105,8 +108,11 @@ impl Upload<Open> {
         if chunk.length.is_some_and(|more| more > length - expected) {
             return Err(TransferError::BeyondEnd { length });
         }
-        let digests = self.record.write.digests.join(&chunk.digests);
-        self.record.write.digests = digests.map_err(|_| TransferError::Contradiction)?;
+        // What a part says of the whole counts once it is joined.
+        if self.record.role != UploadRole::Part {
+            let digests = self.record.write.digests.join(&chunk.digests);
+            self.record.write.digests = digests.map_err(|_| TransferError::Contradiction)?;
+        }
         let Some(checksum) = chunk.checksum else { return Ok(Step::Proceed) };
         self.state.piece = Some(ChunkVerifier::new(checksum));
         self.record.unverified_from = Some(expected);
@@ -138,6 +144,25 @@ impl Upload<Open> {
         }
         self.state.offset = expected + more;
         Ok(Step::Append)
+    }
+
+    /// Takes the bytes of a complete part, which were stored at `offset` and did not pass by here: the digests of the whole are
+    /// left to who reads it back.
+    ///
+    /// # Errors
+    /// [`TransferError::WrongOffset`], [`TransferError::BeyondEnd`].
+    pub fn on_part(&mut self, offset: u64, more: u64) -> Result<(), TransferError> {
+        let expected = self.state.offset;
+        if offset != expected {
+            return Err(TransferError::WrongOffset { expected, given: offset });
+        }
+        let length = self.record.length();
+        if more > length - expected {
+            return Err(TransferError::BeyondEnd { length });
+        }
+        self.state.whole = None;
+        self.state.offset = expected + more;
+        Ok(())
     }
 
     /// Ends a piece that came to its end. One that broke off is not ended: what counts of it is decided by the next
@@ -241,9 +266,12 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::EPOCH;
 
+    fn whole(length: u64) -> Record {
+        Record { unverified_from: None, role: UploadRole::File, ..record(length) }
+    }
+
     fn open(length: u64) -> Upload<Open> {
-        let record = Record { unverified_from: None, ..record(length) };
-        Upload::resume(record, 0, None, NOW).expect("an upload").0
+        Upload::resume(whole(length), 0, None, NOW).expect("an upload").0
     }
 
     fn piece(offset: u64, checksum: Option<ChunkChecksum>) -> ChunkRequest {
@@ -299,7 +327,7 @@ mod tests {
 
     #[test]
     fn after_a_restart_the_whole_is_read_back() {
-        let record = Record { unverified_from: None, ..record(5) };
+        let record = whole(5);
         let (mut upload, _) = Upload::resume(record, 3, None, NOW).expect("an upload");
         let last = ChunkRequest { digests: Digests::of_sha256(sha256(b"right")), ..piece(3, None) };
         assert_eq!(upload.begin_chunk(&last), Ok(Step::Proceed));
@@ -323,7 +351,7 @@ mod tests {
             content in proptest::collection::vec(any::<u8>(), 1..400),
             pieces in proptest::collection::vec((1_usize..90, any::<bool>(), any::<bool>(), any::<bool>()), 1..40),
         ) {
-            let mut record = Record { unverified_from: None, ..record(u64::try_from(content.len())?) };
+            let mut record = whole(u64::try_from(content.len())?);
             let mut stored: Vec<u8> = Vec::new();
             let mut running = None;
             for (size, checked, good, killed) in pieces {

@@ -34,6 +34,7 @@ macro_rules! audited_operations {
 audited_operations! {
     FileRead = "file.read", "A file, or a range of it, was read.";
     FileWrite = "file.write", "A file was created or replaced.";
+    FilePatch = "file.patch", "A part of a file was changed.";
     FileStat = "file.stat", "One entry was looked at.";
     FileList = "file.list", "One page of a directory was read.";
     FileWalk = "file.walk", "A directory was read as a stream.";

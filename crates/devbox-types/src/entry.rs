@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::etag::Etag;
+use crate::metadata::Xattr;
 use crate::path::{BoxPath, WirePath};
 use crate::time::Timestamp;
 
@@ -64,6 +65,34 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub etag: Option<Etag>,
+    /// Its `user.*` extended attributes, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xattrs: Option<Vec<Xattr>>,
+}
+
+/// Which entry to look at, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatRequest {
+    /// The entry.
+    pub path: BoxPath,
+    /// Follow a final symlink, instead of looking at the link itself.
+    pub follow: bool,
+    /// Tell its `user.*` extended attributes too.
+    pub xattrs: bool,
+}
+
+impl StatRequest {
+    /// The entry at `path` itself, without extended attributes.
+    #[must_use]
+    pub fn of(path: BoxPath) -> Self {
+        Self { path, follow: false, xattrs: false }
+    }
+
+    /// What `path` leads to, without extended attributes.
+    #[must_use]
+    pub fn target_of(path: BoxPath) -> Self {
+        Self { follow: true, ..Self::of(path) }
+    }
 }
 
 /// Which entries of a directory are wanted.

@@ -92,6 +92,7 @@ error_codes! {
     RateLimited = "rate_limited", 429, true, "Too many requests";
     Interrupted = "interrupted", 400, true, "The request body ended early";
     Internal = "internal", 500, false, "The server failed";
+    VerifyFailed = "verify_failed", 500, true, "What was read back is not what was written";
     Unsupported = "unsupported", 501, false, "This box or server cannot do this";
     BadAgentAnswer = "bad_agent_answer", 502, false, "The agent of the box answered nonsense";
     AgentUnreachable = "agent_unreachable", 503, true, "The agent of the box does not answer";

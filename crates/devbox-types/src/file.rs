@@ -140,6 +140,11 @@ pub struct WriteRequest {
     pub make_parents: bool,
     /// Replace a final symlink itself instead of what it points to.
     pub nofollow: bool,
+    /// Write into the file that is there, which keeps its inode, instead of replacing it: its other names and whoever has it
+    /// open see the new bytes. Nothing is atomic then: a write that fails leaves what was written of it.
+    pub in_place: bool,
+    /// Read the stored bytes back and compare them before they are published, else `verify_failed`. Not with `in_place`.
+    pub verify: bool,
     /// How safe the write is when it is acknowledged.
     pub durability: Durability,
     /// How many bytes will come, if known: disk space is asked for first, and fewer bytes are `interrupted`.
@@ -159,6 +164,8 @@ impl WriteRequest {
             modified: None,
             make_parents: false,
             nofollow: false,
+            in_place: false,
+            verify: false,
             durability: Durability::Process,
             length: None,
             digests: Digests::default(),

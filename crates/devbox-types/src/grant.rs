@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::RequestId;
+use crate::idempotency::IdempotencyKey;
 use crate::path::{self, BoxPath};
 use crate::user::ActingUser;
 
@@ -95,6 +96,12 @@ pub struct Grant {
     /// The request that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
+    /// With a key, a call that makes many changes is done once: a repeat with the key is answered and not done again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// Which sending of the call this is: clients tell the server when it is not the first, and the server counts it.
+    #[serde(skip, default = "first_attempt")]
+    pub attempt: u32,
 }
 
 impl Grant {
@@ -109,6 +116,8 @@ impl Grant {
             max_entries: None,
             deadline_ms: None,
             request_id: None,
+            idempotency_key: None,
+            attempt: first_attempt(),
         }
     }
 
@@ -117,6 +126,16 @@ impl Grant {
     pub fn with_user(self, user: ActingUser) -> Self {
         Self { user, ..self }
     }
+
+    /// The same for a call that is done once, however often it is sent.
+    #[must_use]
+    pub fn with_key(self, key: IdempotencyKey) -> Self {
+        Self { idempotency_key: Some(key), ..self }
+    }
+}
+
+fn first_attempt() -> u32 {
+    1
 }
 
 fn is_default_user(user: &ActingUser) -> bool {
@@ -133,6 +152,7 @@ mod tests {
             root: BoxPath::parse(b"/workspace/\xff").expect("a path"),
             rights: Rights::of(&[Right::Read, Right::Execute]),
             max_bytes: Some(5),
+            idempotency_key: Some("key".parse().expect("a key")),
             ..Grant::whole_box().with_user(ActingUser::root())
         };
         let header = serde_json::to_string(&grant).expect("json");

@@ -14,7 +14,10 @@
 //! | [`digest`] | digests of contents, and how they are made |
 //! | [`entry`] | what is known of one name in a box |
 //! | [`file`] | reading and writing whole files and ranges |
+//! | [`patch`] | changing a part of a file |
+//! | [`metadata`] | metadata that callers set |
 //! | [`upload`] | large files in pieces |
+//! | [`idempotency`] | keys that make a repeated call harmless |
 //! | [`operation`] | changes to names: make, move, copy, link, delete |
 //! | [`archive`] | many files as one stream |
 //! | [`process`] | running programs |
@@ -34,7 +37,10 @@ pub mod etag;
 pub mod file;
 pub mod grant;
 pub mod id;
+pub mod metadata;
+pub mod idempotency;
 pub mod operation;
+pub mod patch;
 pub mod path;
 pub mod problem;
 pub mod process;
@@ -52,6 +58,7 @@ pub use error::{Coded, ErrorCode};
 pub use etag::{Etag, WriteCondition};
 pub use grant::{Grant, Right, Rights};
 pub use id::{BoxId, ProcessId, RequestId, UploadId};
+pub use idempotency::{IdempotencyKey, IdempotencyKeyError};
 pub use path::{BoxPath, BoxPathError, WirePath};
 pub use problem::Problem;
 pub use time::Timestamp;

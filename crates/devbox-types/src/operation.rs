@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bytes_text;
+use crate::entry::Entry;
+use crate::metadata::MetadataChange;
 use crate::path::{self, BoxPath};
 use crate::time::Timestamp;
 use crate::user::ActingUser;
@@ -10,7 +12,7 @@ use crate::user::ActingUser;
 /// One change. `POST /entries` takes one or many.
 ///
 /// Paths are JSON strings, or `{"b64": "..."}` where they are not UTF-8. A final symlink is never followed, but by
-/// `chmod`, `chown` and `utime` without `nofollow`.
+/// `chmod`, and by `chown`, `utime`, `set_metadata` and `write` without `nofollow`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
@@ -70,6 +72,49 @@ pub enum Operation {
         #[serde(with = "bytes_text")]
         #[cfg_attr(feature = "schema", schema(value_type = String))]
         target: Vec<u8>,
+    },
+    /// Gives a file one more name: a hard link. A symlink gets one itself; directories and devices cannot.
+    Link {
+        /// The file.
+        #[serde(with = "path::text")]
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        from: BoxPath,
+        /// Its new name, which must be free.
+        #[serde(with = "path::text")]
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        to: BoxPath,
+    },
+    /// Creates or replaces a small file, as `PUT /files` does. All contents of a request have at most 1 MiB together.
+    Write {
+        /// The file.
+        #[serde(with = "path::text")]
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        path: BoxPath,
+        /// What it is to hold: text, or `{"b64": "..."}`.
+        #[serde(with = "bytes_text")]
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        content: Vec<u8>,
+        /// Permission bits; default: those of the file that it replaces, or 0o666 less the umask 022.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mode: Option<u32>,
+        /// Make missing directories on the way.
+        #[serde(default)]
+        parents: bool,
+        /// Replace what is there; else `exists`.
+        #[serde(default)]
+        overwrite: bool,
+        /// Replace a symlink itself.
+        #[serde(default)]
+        nofollow: bool,
+    },
+    /// Sets mode, owner, times and extended attributes: all that is asked for, or nothing.
+    SetMetadata {
+        /// The entry.
+        #[serde(with = "path::text")]
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        path: BoxPath,
+        /// What is set.
+        set: MetadataChange,
     },
     /// Sets permission bits.
     Chmod {
@@ -137,6 +182,8 @@ pub struct Operations {
 impl Operations {
     /// The most operations in one request.
     pub const MAX: usize = 10_000;
+    /// The most bytes that all `write` operations of one request may hold together; for more there is `POST /files`.
+    pub const MAX_INLINE_BYTES: usize = 1 << 20;
 }
 
 /// What a call over many paths did; the audit records it.
@@ -149,6 +196,9 @@ pub struct Report {
     pub bytes: u64,
     /// Whether it took effect as one step, to processes in the box too.
     pub atomic: bool,
+    /// The entry as it now is, of a call that is one `set_metadata`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Box<Entry>>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The body of every error answer: RFC 9457 problem details, with a stable code.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +29,23 @@ pub struct Problem {
     pub retryable: bool,
     /// The request in which it happened; filled in by the edge.
     pub request_id: Option<RequestId>,
-    /// The operations of a batch that conflict, where that is the problem.
+    /// The paths of a batch that conflict, where that is the problem; of very many, the first.
     pub conflicts: Vec<String>,
+    /// What a write left behind that is not atomic and failed halfway.
+    pub stands: Option<Stands>,
+    /// How long to wait before the same request can succeed, where that is known. It is not in the body: it travels as
+    /// `Retry-After`, in whole seconds.
+    pub retry_after: Option<Duration>,
+}
+
+/// What is left of a write that is not atomic and failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Stands {
+    /// How many bytes of the content are in the file.
+    pub written_bytes: u64,
+    /// How long the file is now.
+    pub size_bytes: u64,
 }
 
 impl Problem {
@@ -44,6 +60,8 @@ impl Problem {
             retryable: code.is_retryable(),
             request_id: None,
             conflicts: Vec::new(),
+            stands: None,
+            retry_after: None,
         }
     }
 
@@ -63,6 +81,30 @@ impl Problem {
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says how long to wait.
+    #[must_use]
+    pub fn with_retry_after(self, pause: Duration) -> Self {
+        Self { retry_after: Some(pause), ..self }
+    }
+
+    /// How long to wait as `Retry-After` says it: whole seconds, at least one, never less than asked for.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let pause = self.retry_after?;
+        Some(pause.as_secs().saturating_add(u64::from(pause.subsec_nanos() > 0)).max(1))
+    }
+
+    /// Says what a write left behind.
+    #[must_use]
+    pub fn with_stands(self, stands: Stands) -> Self {
+        let Stands { written_bytes, size_bytes } = stands;
+        let detail = format!(
+            "{}; {written_bytes} bytes of the content are in the file, which has {size_bytes} bytes now",
+            self.detail
+        );
+        Self { detail, stands: Some(stands), ..self }
     }
 
     /// Says in which request it happened.
@@ -127,9 +169,12 @@ struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     request_id: Option<RequestId>,
-    /// The operations of a batch that conflict, where that is the problem.
+    /// The paths of a batch that conflict, where that is the problem; of very many, the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     conflicts: Vec<String>,
+    /// What a write left behind that is not atomic and failed halfway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stands: Option<Stands>,
 }
 
 /// The schema is that of the wire form.
@@ -166,6 +211,7 @@ impl From<Problem> for Wire {
             retryable: problem.retryable,
             request_id: problem.request_id,
             conflicts: problem.conflicts,
+            stands: problem.stands,
         }
     }
 }
@@ -180,6 +226,8 @@ impl From<Wire> for Problem {
             retryable: wire.retryable,
             request_id: wire.request_id,
             conflicts: wire.conflicts,
+            stands: wire.stands,
+            retry_after: None,
         }
     }
 }
@@ -197,5 +245,15 @@ mod tests {
         assert_eq!(json["status"], 404);
         assert_eq!(json["type"], "urn:devbox:error:not_found");
         assert_eq!(serde_json::from_value::<Problem>(json).expect("a problem"), problem);
+    }
+
+    #[test]
+    fn a_pause_is_rounded_up_to_whole_seconds() {
+        let seconds = |milliseconds| {
+            let pause = Duration::from_millis(milliseconds);
+            Problem::new(ErrorCode::RateLimited, "slow down").with_retry_after(pause).retry_after_seconds()
+        };
+        assert_eq!([0, 1, 1_000, 1_001].map(seconds), [Some(1), Some(1), Some(1), Some(2)]);
+        assert_eq!(Problem::new(ErrorCode::RateLimited, "slow down").retry_after_seconds(), None);
     }
 }

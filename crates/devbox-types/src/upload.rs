@@ -19,11 +19,28 @@ pub struct UploadRequest {
     pub digest_follows: bool,
     /// The `Upload-Metadata` of the tus protocol as it was given; it is kept and given back.
     pub metadata: String,
+    /// What it is to become.
+    pub role: UploadRole,
 }
 
 impl UploadRequest {
     /// The longest metadata, in bytes.
     pub const MAX_METADATA: usize = 8192;
+    /// The most parts of one file: each is held open while they are joined.
+    pub const MAX_PARTS: usize = 256;
+}
+
+/// What an upload is to become.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadRole {
+    /// A file.
+    #[default]
+    File,
+    /// A part of a file. It has no target: its `write.path` is `/`, and of the rest only length and digests count.
+    Part,
+    /// A file, of the bytes of these complete parts in this order. `write.length` is not given; no pieces are taken.
+    Joined(Vec<UploadId>),
 }
 
 /// The next piece of an upload.
@@ -72,9 +89,21 @@ pub struct UploadStatus {
     /// The metadata that it was begun with.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub metadata: String,
+    /// Whether it is a part of a file, as which it has no path of its own.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub part: bool,
+    /// The parts that it was joined from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
+    pub parts: Vec<UploadId>,
     /// The file, in the answer to the piece that completed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Entry>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl UploadStatus {

@@ -11,16 +11,15 @@ use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts}
 use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, UploadPart, Uploads};
 use devbox_types::agent::{AgentGreeting, PROTOCOL, Promise, ProtocolRange};
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
+use devbox_types::patch::{PatchPlace, PatchRequest};
 use devbox_types::process::{
     ExitStatus, ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource,
 };
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{
-    BoxPath, Digests, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId,
-    Timestamp, UploadId, WirePath, WriteCondition,
-};
+use devbox_types::{Algorithms, BoxPath, DigestAlgorithm, DigestHasher, Digests, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp, UploadId, WirePath, WriteCondition};
 use futures_util::{StreamExt as _, stream};
 
 /// A guest whose files are entries of a map: flat, so a directory is there when a file is below it.
@@ -32,6 +31,8 @@ use futures_util::{StreamExt as _, stream};
 pub struct MemoryGuest {
     files: Mutex<BTreeMap<Vec<u8>, File>>,
     versions: AtomicU64,
+    /// What calls with a key did.
+    outcomes: Mutex<BTreeMap<String, Report>>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +47,20 @@ impl MemoryGuest {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was done under the grant's key.
+    fn known(&self, grant: &Grant) -> Option<Report> {
+        let key = grant.idempotency_key.as_ref()?.as_str();
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn remember(&self, grant: &Grant, report: Report) -> Report {
+        if let Some(key) = &grant.idempotency_key {
+            let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+            outcomes.insert(key.to_string(), report.clone());
+        }
+        report
+    }
+
     fn find(&self, path: &BoxPath) -> Result<File, Problem> {
         self.files()
             .get(path.as_bytes())
@@ -54,6 +69,10 @@ impl MemoryGuest {
     }
 
     fn store(&self, request: &WriteRequest, bytes: Bytes) -> Result<Written, Problem> {
+        if !request.digests.are_met_by(&DigestHasher::digest(request.digests.algorithms(), &bytes)) {
+            return Err(Problem::new(ErrorCode::DigestMismatch, "the content has another digest")
+                .with_path(&request.path));
+        }
         let mut files = self.files();
         let old = files.get(request.path.as_bytes());
         let holds = match (&request.condition, old) {
@@ -109,7 +128,12 @@ fn entry_of(path: &BoxPath, file: &File) -> Entry {
         links: 1,
         target: None,
         etag: Some(etag_of(file)),
+        xattrs: None,
     }
+}
+
+fn digest_of(algorithm: DigestAlgorithm, bytes: &Bytes) -> Digests {
+    DigestHasher::digest(Algorithms::default().with(algorithm), bytes)
 }
 
 fn length_of(bytes: &Bytes) -> u64 {
@@ -135,14 +159,7 @@ impl Files for MemoryGuest {
         })?;
         let (from, many) = (usize::try_from(offset).unwrap_or(0), usize::try_from(length).unwrap_or(0));
         let entry = entry_of(&request.path, &file);
-        let head = FileHead {
-            entry,
-            offset,
-            length,
-            partial: length != size,
-            not_modified: false,
-            digests: Digests::default(),
-        };
+        let head = FileHead { entry, offset, length, partial: length != size, not_modified: false, digests: request.want_digest.map(|wanted| digest_of(wanted, &file.bytes)).unwrap_or_default() };
         let bytes = file.bytes.slice(from..from + many);
         // As a stream, because that is what comes from a real agent.
         let chunks: Vec<_> = bytes.chunks(64 << 10).map(Bytes::copy_from_slice).map(Ok).collect();
@@ -161,8 +178,32 @@ impl Files for MemoryGuest {
         self.store(&request, bytes)
     }
 
-    async fn stat(&self, _: &Grant, path: BoxPath, _: bool) -> Result<Entry, Problem> {
-        Ok(entry_of(&path, &self.find(&path)?))
+    async fn patch(&self, _: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
+        let bytes = gather(body).await?;
+        let found = self.find(&request.path);
+        let old = if request.create { found.map_or_else(|_| Bytes::new(), |file| file.bytes) } else { found?.bytes };
+        let mut content = old.to_vec();
+        let place = |offset: u64| {
+            usize::try_from(offset).map_err(|_| Problem::new(ErrorCode::TooLarge, "no file is that long"))
+        };
+        if let Some(size) = request.truncate {
+            content.resize(place(size)?, 0);
+        }
+        let first = match request.place {
+            PatchPlace::Offset(offset) => place(offset)?,
+            PatchPlace::End => content.len(),
+        };
+        if !bytes.is_empty() {
+            content.resize(content.len().max(first + bytes.len()), 0);
+            content[first..first + bytes.len()].copy_from_slice(&bytes);
+        }
+        let whole = WriteRequest { condition: request.condition, ..WriteRequest::to(request.path) };
+        self.store(&whole, content.into())
+    }
+
+    async fn stat(&self, _: &Grant, request: StatRequest) -> Result<Entry, Problem> {
+        let entry = entry_of(&request.path, &self.find(&request.path)?);
+        Ok(Entry { xattrs: request.xattrs.then(Vec::new), ..entry })
     }
 
     async fn list(&self, _: &Grant, request: ListRequest) -> Result<ListPage, Problem> {
@@ -175,7 +216,10 @@ impl Files for MemoryGuest {
         Ok(stream::iter(self.below(&request.path)).map(Ok).boxed())
     }
 
-    async fn apply(&self, _: &Grant, operations: Vec<Operation>) -> Result<Report, Problem> {
+    async fn apply(&self, grant: &Grant, operations: Vec<Operation>) -> Result<Report, Problem> {
+        if let Some(report) = self.known(grant) {
+            return Ok(report);
+        }
         let [Operation::Delete { path, missing_ok, .. }] = &operations[..] else {
             return Err(unsupported("do more than delete one file"));
         };
@@ -183,14 +227,17 @@ impl Files for MemoryGuest {
         if !found && !missing_ok {
             return Err(Problem::new(ErrorCode::NotFound, format!("no entry at {path}")).with_path(path));
         }
-        Ok(Report { entries: u64::from(found), bytes: 0, atomic: true })
+        Ok(self.remember(grant, Report { entries: u64::from(found), bytes: 0, atomic: true, ..Report::default() }))
     }
 
-    async fn write_many(&self, _: &Grant, mut parts: UploadParts) -> Result<Report, Problem> {
+    async fn write_many(&self, grant: &Grant, mut parts: UploadParts) -> Result<Report, Problem> {
         let mut staged = Vec::new();
         while let Some(part) = parts.next().await.transpose()? {
             let UploadPart { request, body } = part;
             staged.push((request, gather(body).await?));
+        }
+        if let Some(report) = self.known(grant) {
+            return Ok(report);
         }
         let mut report = Report { atomic: true, ..Report::default() };
         for (request, bytes) in staged {
@@ -198,7 +245,7 @@ impl Files for MemoryGuest {
             report.bytes += length_of(&bytes);
             self.store(&request, bytes)?;
         }
-        Ok(report)
+        Ok(self.remember(grant, report))
     }
 }
 

@@ -8,11 +8,13 @@ use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts}
 use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, Uploads};
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
+use devbox_types::patch::PatchRequest;
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{BoxPath, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId};
+use devbox_types::{Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId};
 
 /// Forwards every call while the agent lives; then nothing answers any more.
 pub(super) struct Lease {
@@ -44,8 +46,12 @@ impl Files for Lease {
         self.guest()?.write(grant, request, body).await
     }
 
-    async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem> {
-        self.guest()?.stat(grant, path, follow).await
+    async fn patch(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
+        self.guest()?.patch(grant, request, body).await
+    }
+
+    async fn stat(&self, grant: &Grant, request: StatRequest) -> Result<Entry, Problem> {
+        self.guest()?.stat(grant, request).await
     }
 
     async fn list(&self, grant: &Grant, request: ListRequest) -> Result<ListPage, Problem> {

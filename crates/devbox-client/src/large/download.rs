@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use devbox_guest::FileContent;
 use devbox_transfer::SavedState;
 use devbox_types::file::{ByteRange, ReadRequest};
-use devbox_types::{BoxPath, Entry, Etag, Timestamp};
+use devbox_types::{BoxPath, Entry, Etag, Grant, Timestamp};
 use futures_util::StreamExt as _;
 
 use super::state::{StateFile, local, open_plain};
-use super::{LargeOptions, OnProgress, Patience, TransferProgress, wait};
+use super::{LargeOptions, OnProgress, Pace, Patience, TransferProgress, wait};
 use crate::error::ClientError;
 use crate::sandbox::Sandbox;
 
@@ -45,7 +45,8 @@ impl Sandbox {
         let part = beside(local_path, ".devbox-part")?;
         let state = StateFile::at(beside(local_path, ".devbox-part.json")?);
         let patience = Patience::new(options.retry);
-        let mut download = Download { sandbox: self, path, target: local_path, part, state, patience };
+        let pace = Pace::new(options.piece_bytes);
+        let mut download = Download { sandbox: self, path, target: local_path, part, state, patience, pace };
         let outcome = download.run(on_progress).await;
         let over = matches!(outcome, Ok(_) | Err(ClientError::Cancelled | ClientError::SourceChanged { .. }));
         if over || !options.resumable {
@@ -62,6 +63,7 @@ struct Download<'c> {
     part: PathBuf,
     state: StateFile,
     patience: Patience,
+    pace: Pace,
 }
 
 impl Download<'_> {
@@ -100,7 +102,7 @@ impl Download<'_> {
     async fn look(&mut self) -> Result<(Entry, Etag), ClientError> {
         loop {
             let request = ReadRequest { head: true, ..ReadRequest::whole(self.path.clone()) };
-            let entry = match self.sandbox.guest().read(self.sandbox.grant(), request).await {
+            let entry = match self.sandbox.guest().read(&self.grant(), request).await {
                 Ok(content) => content.head.entry,
                 Err(problem) => {
                     self.patience.after(problem).await?;
@@ -151,11 +153,15 @@ impl Download<'_> {
                 if stored == 0 { ByteRange::Whole } else { ByteRange::FromTo { first: stored, last: None } };
             let if_range = (stored > 0).then(|| tag.clone());
             let request = ReadRequest { range, if_range, ..ReadRequest::whole(self.path.clone()) };
-            match self.sandbox.guest().read(self.sandbox.grant(), request).await {
+            match self.sandbox.guest().read(&self.grant(), request).await {
                 Ok(content) => return Ok(content),
                 Err(problem) => self.patience.after(problem).await?,
             }
         }
+    }
+
+    fn grant(&self) -> Grant {
+        self.patience.grant(self.sandbox.grant())
     }
 
     fn publish(&self, file: &File, entry: &Entry) -> Result<(), ClientError> {
@@ -168,12 +174,16 @@ impl Download<'_> {
     }
 
     fn tell(
-        &self,
+        &mut self,
         done_bytes: u64,
         total_bytes: u64,
         on_progress: &mut (dyn FnMut(TransferProgress) -> ControlFlow<()> + Send),
     ) -> Result<(), ClientError> {
-        let progress = TransferProgress { done_bytes, total_bytes, retries: self.patience.retries };
+        if !self.pace.is_due(done_bytes, total_bytes) {
+            return Ok(());
+        }
+        let retries = self.patience.retries;
+        let progress = TransferProgress { done_bytes, sent_bytes: done_bytes, total_bytes, retries };
         if on_progress(progress).is_continue() || done_bytes == total_bytes {
             return Ok(());
         }

@@ -5,23 +5,28 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use devbox_guest::Body;
 use devbox_transfer::{SavedState, Source};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::WriteRequest;
-use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{Digests, Entry, ErrorCode, Problem, UploadId};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadRole, UploadStatus};
+use devbox_types::{Digests, Entry, ErrorCode, Grant, Problem, UploadId};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::state::{StateFile, local, source_of};
-use super::{LargeOptions, OnProgress, Patience, TransferProgress};
+use super::{LargeOptions, OnProgress, Patience, TELL_EVERY, TransferProgress};
 use crate::error::ClientError;
 use crate::sandbox::Sandbox;
 
 /// How much of a file is hashed at once when an upload is gone on with.
 const HASH_BUFFER: usize = 1 << 20;
+/// How many bytes are handed over to be sent at once, and counted: a slow line takes some such slices a second.
+const SLICE: usize = 64 << 10;
 
 impl Sandbox {
     /// Uploads a file in pieces: a dropped line costs no more than one of them, and a later call with the same file and
@@ -125,7 +130,7 @@ impl Upload<'_> {
             hasher = self.file.hash(hasher, status.offset_bytes).await?;
         }
         let mut reading = self.file.read(status.offset_bytes, self.piece, hasher);
-        self.tell(&status, on_progress).await?;
+        self.tell(&status, 0, on_progress).await?;
         while !status.is_complete() {
             let offset = status.offset_bytes;
             let Piece { bytes, hasher } = finished(reading).await?;
@@ -136,15 +141,15 @@ impl Upload<'_> {
             if last {
                 self.check_source().await?;
             }
-            status = self.send(&status.id, offset, &bytes, digest).await?;
-            self.tell(&status, on_progress).await?;
+            status = self.send(&status, &bytes, digest, on_progress).await?;
+            self.tell(&status, 0, on_progress).await?;
         }
         self.state.forget();
         match status.entry {
             Some(entry) => Ok(entry),
             None => {
                 let path = self.request.path.clone();
-                Ok(self.sandbox.guest().stat(self.sandbox.grant(), path, true).await?)
+                Ok(self.sandbox.guest().stat(self.sandbox.grant(), StatRequest::target_of(path)).await?)
             }
         }
     }
@@ -167,9 +172,9 @@ impl Upload<'_> {
 
     async fn begin(&mut self) -> Result<UploadStatus, ClientError> {
         let write = WriteRequest { length: Some(self.file.source.size_bytes), ..self.request.clone() };
-        let request = UploadRequest { write, digest_follows: true, metadata: String::new() };
+        let request = UploadRequest { write, digest_follows: true, metadata: String::new(), role: UploadRole::File };
         let status = loop {
-            match self.sandbox.guest().create_upload(self.sandbox.grant(), request.clone()).await {
+            match self.sandbox.guest().create_upload(&self.grant(), request.clone()).await {
                 Ok(status) => break status,
                 Err(problem) => self.patience.after(problem).await?,
             }
@@ -188,9 +193,13 @@ impl Upload<'_> {
         Ok(status)
     }
 
+    fn grant(&self) -> Grant {
+        self.patience.grant(self.sandbox.grant())
+    }
+
     async fn look(&mut self, id: &UploadId) -> Result<UploadStatus, ClientError> {
         loop {
-            match self.sandbox.guest().look_at_upload(self.sandbox.grant(), id.clone()).await {
+            match self.sandbox.guest().look_at_upload(&self.grant(), id.clone()).await {
                 Ok(status) => return Ok(status),
                 Err(problem) => self.patience.after(problem).await?,
             }
@@ -200,24 +209,24 @@ impl Upload<'_> {
     /// Sends a piece until all of it is stored.
     async fn send(
         &mut self,
-        id: &UploadId,
-        offset: u64,
+        begun: &UploadStatus,
         bytes: &Bytes,
         digest: Option<Digests>,
+        on_progress: &mut (dyn FnMut(TransferProgress) -> ControlFlow<()> + Send),
     ) -> Result<UploadStatus, ClientError> {
-        let mut stored = offset;
+        let offset = begun.offset_bytes;
+        let mut reached = begun.clone();
         loop {
-            let sent = usize::try_from(stored - offset).unwrap_or(usize::MAX);
+            let sent = usize::try_from(reached.offset_bytes - offset).unwrap_or(usize::MAX);
             let rest = bytes.slice(sent.min(bytes.len())..);
             let chunk = ChunkRequest {
-                id: id.clone(),
-                offset: stored,
+                id: begun.id.clone(),
+                offset: reached.offset_bytes,
                 length: Some(length(&rest)),
                 checksum: None,
                 digests: digest.unwrap_or_default(),
             };
-            let body = Body::from_bytes(rest);
-            let problem = match self.sandbox.guest().append_upload(self.sandbox.grant(), chunk, body).await {
+            let problem = match self.send_once(&reached, chunk, rest, on_progress).await? {
                 Ok(status) => {
                     self.patience.renew();
                     return Ok(status);
@@ -225,8 +234,8 @@ impl Upload<'_> {
                 Err(problem) => problem,
             };
             self.patience.after(problem).await?;
-            let status = self.look(id).await?;
-            if status.offset_bytes > stored {
+            let status = self.look(&begun.id).await?;
+            if status.offset_bytes > reached.offset_bytes {
                 self.patience.renew();
             }
             if status.offset_bytes >= offset + length(bytes) {
@@ -236,7 +245,37 @@ impl Upload<'_> {
                 let detail = "the upload lost bytes that it had";
                 return Err(Problem::new(ErrorCode::Conflict, detail).with_path(&self.request.path).into());
             }
-            stored = status.offset_bytes;
+            reached = status;
+            self.tell(&reached, 0, on_progress).await?;
+        }
+    }
+
+    /// Sends bytes once, and tells meanwhile how many have gone out.
+    async fn send_once(
+        &mut self,
+        reached: &UploadStatus,
+        chunk: ChunkRequest,
+        bytes: Bytes,
+        on_progress: &mut (dyn FnMut(TransferProgress) -> ControlFlow<()> + Send),
+    ) -> Result<Result<UploadStatus, Problem>, ClientError> {
+        let gone = Arc::new(AtomicU64::new(0));
+        let body = counted(bytes, Arc::clone(&gone));
+        let sandbox = self.sandbox;
+        let grant = self.grant();
+        let mut sending = sandbox.guest().append_upload(&grant, chunk, body);
+        let mut ticks = tokio::time::interval_at(Instant::now() + TELL_EVERY, TELL_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut sending => return Ok(answer),
+                _ = ticks.tick() => {
+                    if self.hears(reached, gone.load(Ordering::Relaxed), on_progress).is_break() {
+                        // What is under way has to end before the upload can be given up.
+                        drop(sending);
+                        return Err(self.cancel(&reached.id).await);
+                    }
+                }
+            }
         }
     }
 
@@ -251,20 +290,58 @@ impl Upload<'_> {
     async fn tell(
         &mut self,
         status: &UploadStatus,
+        gone: u64,
         on_progress: &mut (dyn FnMut(TransferProgress) -> ControlFlow<()> + Send),
     ) -> Result<(), ClientError> {
-        let progress = TransferProgress {
+        match self.hears(status, gone, on_progress) {
+            ControlFlow::Break(()) if !status.is_complete() => Err(self.cancel(&status.id).await),
+            ControlFlow::Break(()) | ControlFlow::Continue(()) => Ok(()),
+        }
+    }
+
+    fn hears(
+        &self,
+        status: &UploadStatus,
+        gone: u64,
+        on_progress: &mut (dyn FnMut(TransferProgress) -> ControlFlow<()> + Send),
+    ) -> ControlFlow<()> {
+        on_progress(TransferProgress {
             done_bytes: status.offset_bytes,
+            sent_bytes: status.offset_bytes + gone,
             total_bytes: status.length_bytes,
             retries: self.patience.retries,
-        };
-        if on_progress(progress).is_continue() || status.is_complete() {
-            return Ok(());
-        }
-        self.state.forget();
-        self.sandbox.guest().delete_upload(self.sandbox.grant(), status.id.clone()).await?;
-        Err(ClientError::Cancelled)
+        })
     }
+
+    /// Gives the upload up, with what is stored of it.
+    async fn cancel(&mut self, id: &UploadId) -> ClientError {
+        self.state.forget();
+        self.patience.renew();
+        loop {
+            match self.sandbox.guest().delete_upload(self.sandbox.grant(), id.clone()).await {
+                Err(problem) if problem.code != ErrorCode::UploadNotFound => {
+                    if let Err(error) = self.patience.after(problem).await {
+                        return error;
+                    }
+                }
+                Ok(()) | Err(_) => return ClientError::Cancelled,
+            }
+        }
+    }
+}
+
+/// Bytes that are counted as they are taken to be sent.
+fn counted(bytes: Bytes, gone: Arc<AtomicU64>) -> Body {
+    let whole = length(&bytes);
+    let slices = futures_util::stream::unfold((bytes, gone), |(mut bytes, gone)| async move {
+        if bytes.is_empty() {
+            return None;
+        }
+        let slice = bytes.split_to(bytes.len().min(SLICE));
+        gone.fetch_add(length(&slice), Ordering::Relaxed);
+        Some((Ok(slice), (bytes, gone)))
+    });
+    Body::from_stream(slices, Some(whole))
 }
 
 impl LocalFile {

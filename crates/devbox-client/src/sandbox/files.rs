@@ -4,6 +4,7 @@ use bytes::Bytes;
 use devbox_guest::contract::{EntryStream, UploadParts};
 use devbox_guest::{Body, FileContent, UploadPart};
 use devbox_types::archive::{ArchiveFormat, ArchiveRequest, UnpackRequest};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::{Entry, ErrorCode, ListRequest, Problem, WirePath};
@@ -48,12 +49,12 @@ impl Sandbox {
 
     /// Looks at one entry; a final symlink is looked at itself.
     pub async fn stat(&self, path: impl AsRef<[u8]>) -> Result<Entry, ClientError> {
-        Ok(self.guest.stat(&self.grant, self.resolve(path)?, false).await?)
+        Ok(self.guest.stat(&self.grant, StatRequest::of(self.resolve(path)?)).await?)
     }
 
     /// Looks at what a path leads to; a final symlink is followed.
     pub async fn stat_target(&self, path: impl AsRef<[u8]>) -> Result<Entry, ClientError> {
-        Ok(self.guest.stat(&self.grant, self.resolve(path)?, true).await?)
+        Ok(self.guest.stat(&self.grant, StatRequest::target_of(self.resolve(path)?)).await?)
     }
 
     /// Whether a path leads to something. A link that leads nowhere does not exist, as in a shell's `test -e`.
@@ -113,9 +114,11 @@ impl Sandbox {
         self.apply(vec![Operation::Copy { from, to, recursive: true, overwrite: true }]).await.map(drop)
     }
 
-    /// Makes changes to names, in order; the first that fails undoes those before it.
+    /// Makes changes to names, in order; the first that fails undoes those before it. Sent again if the line breaks, under a
+    /// key, so that they are made once.
     pub async fn apply(&self, operations: Vec<Operation>) -> Result<Report, ClientError> {
-        Ok(self.guest.apply(&self.grant, operations).await?)
+        let (guest, operations) = (&self.guest, &operations);
+        self.once(|grant| Box::pin(async move { guest.apply(&grant, operations.clone()).await })).await
     }
 
     /// Writes many files in one request: all of them or none. Directories on the way are made.
@@ -123,24 +126,36 @@ impl Sandbox {
         &self,
         files: impl IntoIterator<Item = (P, C)>,
     ) -> Result<Report, ClientError> {
-        let parts = files
+        let files = files
             .into_iter()
             .map(|(path, content)| {
-                let body = Body::from_bytes(content);
-                let request = WriteRequest {
-                    make_parents: true,
-                    length: body.length(),
-                    ..WriteRequest::to(self.resolve(path)?)
-                };
-                Ok(UploadPart { request, body })
+                let request = WriteRequest { make_parents: true, ..WriteRequest::to(self.resolve(path)?) };
+                Ok((request, content.into()))
             })
-            .collect::<Result<Vec<_>, ClientError>>()?;
-        self.upload_parts(stream::iter(parts.into_iter().map(Ok)).boxed()).await
+            .collect::<Result<Vec<(WriteRequest, Bytes)>, ClientError>>()?;
+        let parts = || {
+            let parts = files.clone().into_iter().map(|(request, content)| {
+                let body = Body::from_bytes(content);
+                Ok(UploadPart { request: WriteRequest { length: body.length(), ..request }, body })
+            });
+            stream::iter(parts).boxed()
+        };
+        self.upload_parts_of(parts).await
     }
 
-    /// Writes many files that come as a stream: all of them or none.
+    /// Writes many files that come as a stream: all of them or none. Sent once; see [`Self::upload_parts_of`].
     pub async fn upload_parts(&self, parts: UploadParts) -> Result<Report, ClientError> {
         Ok(self.guest.write_many(&self.grant, parts).await?)
+    }
+
+    /// Writes many files that can come as a stream any number of times, the same each time: all of them or none. Sent again if
+    /// the line breaks, under a key, so that they are written once.
+    pub async fn upload_parts_of(
+        &self,
+        parts: impl Fn() -> UploadParts + Send + Sync,
+    ) -> Result<Report, ClientError> {
+        let (guest, parts) = (&self.guest, &parts);
+        self.once(|grant| Box::pin(async move { guest.write_many(&grant, parts()).await })).await
     }
 
     /// Streams files, and directories with all they hold, as a zip.
@@ -160,9 +175,23 @@ impl Sandbox {
         Ok(self.guest.pack(&self.grant, request).await?)
     }
 
-    /// Unpacks an archive: all of it, or nothing.
+    /// Unpacks an archive: all of it, or nothing. One in memory is sent again if the line breaks, under a key, so that it is
+    /// unpacked once; for one that is read from elsewhere there is [`Self::unpack_of`].
     pub async fn unpack(&self, request: UnpackRequest, archive: Body) -> Result<Report, ClientError> {
-        Ok(self.guest.unpack(&self.grant, request, archive).await?)
+        match archive.as_bytes().cloned() {
+            Some(bytes) => self.unpack_of(request, || Body::from_bytes(bytes.clone())).await,
+            None => Ok(self.guest.unpack(&self.grant, request, archive).await?),
+        }
+    }
+
+    /// The same of an archive that can be opened any number of times, and is the same each time.
+    pub async fn unpack_of(
+        &self,
+        request: UnpackRequest,
+        open: impl Fn() -> Body + Send + Sync,
+    ) -> Result<Report, ClientError> {
+        let (guest, request, open) = (&self.guest, &request, &open);
+        self.once(|grant| Box::pin(async move { guest.unpack(&grant, request.clone(), open()).await })).await
     }
 }
 

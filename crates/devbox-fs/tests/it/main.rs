@@ -5,7 +5,10 @@ mod as_root;
 mod attacks;
 mod batch;
 mod fixture;
+mod keys;
 mod listing;
+mod metadata;
+mod patching;
 mod reading;
 mod recovery;
 mod writing;
@@ -16,6 +19,7 @@ const _: () = {
     sendable::<devbox_fs::BoxRoot>();
     sendable::<devbox_fs::View>();
     sendable::<devbox_fs::Staged>();
+    sendable::<devbox_fs::Writer>();
     sendable::<devbox_fs::Reader>();
     sendable::<devbox_fs::Walk>();
     sendable::<devbox_fs::Batch>();

@@ -34,8 +34,17 @@ pub(super) async fn expect(
     if !has_type(answer.headers(), wire::PROBLEM) {
         return Err(nonsense(format!("status {} came without a problem", status.as_u16())));
     }
+    let retry_after = retry_after(answer.headers());
     let body = short_body(answer.into_body(), wire::MAX_PROBLEM_BYTES).await?;
-    Err(serde_json::from_slice(&body).unwrap_or_else(|_| nonsense("the problem is malformed")))
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => Err(Problem { retry_after, ..problem }),
+        Err(_) => Err(nonsense("the problem is malformed")),
+    }
+}
+
+/// How long the peer asks to wait. Seconds only: a date would trust the two clocks to agree.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    text(headers, &header::RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// Reads a JSON answer.

@@ -29,7 +29,7 @@ impl Archives for GuestClient {
             target.pair("strip", request.strip);
         }
         target.flag("parents", request.make_parents);
-        let mut call = self.call(grant, Method::PUT, target, body)?;
+        let mut call = self.keyed_call(grant, Method::PUT, target, body)?;
         call.header(header::CONTENT_TYPE, HeaderValue::from_static(request.format.media_type()));
         answer::json(self.send_stream(call, &[StatusCode::OK]).await?).await
     }

@@ -1,10 +1,14 @@
 //! Files over HTTP.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ByteRange, FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Operations, Report};
+use devbox_types::patch::PatchRequest;
 use devbox_types::{BoxPath, Digests, Entry, Grant, ListPage, ListRequest, Problem, WriteCondition};
 use futures_util::stream::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -16,6 +20,9 @@ use super::multipart;
 use crate::body::Body;
 use crate::contract::{EntryStream, FileContent, Files, UploadParts};
 use crate::wire::{self, digest};
+
+/// How long a peer may read a file for its digest, if the grant says nothing: some hundred GiB.
+const DIGEST_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Contents up to this length are read at once, so that the connection is free before the caller looks at them.
 const READ_AT_ONCE: u64 = 64 << 10;
@@ -46,15 +53,24 @@ impl Files for GuestClient {
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
         let mut target = self.target("/files", Some(&request.path));
         target.write_options(&request);
+        target.flag("inplace", request.in_place);
+        target.flag("verify", request.verify);
         let mut call = self.call(grant, Method::PUT, target, body)?;
         write_headers(&mut call, &request)?;
         let answer = self.send_stream(call, &[StatusCode::OK, StatusCode::CREATED]).await?;
         answer::json(answer).await
     }
 
-    async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem> {
-        let mut target = self.target("/entries", Some(&path));
-        target.flag("follow", follow);
+    async fn patch(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
+        let call = self.patch_call(grant, request, body)?;
+        let answer = self.send_stream(call, &[StatusCode::OK, StatusCode::CREATED]).await?;
+        answer::json(answer).await
+    }
+
+    async fn stat(&self, grant: &Grant, request: StatRequest) -> Result<Entry, Problem> {
+        let mut target = self.target("/entries", Some(&request.path));
+        target.flag("follow", request.follow);
+        target.flag("xattrs", request.xattrs);
         let call = self.call(grant, Method::GET, target, Body::empty())?;
         answer::json(self.send(call, &[StatusCode::OK]).await?).await
     }
@@ -101,7 +117,7 @@ impl Files for GuestClient {
     async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem> {
         let boundary = multipart::boundary()?;
         let body = Body::from_stream(multipart::write(&boundary, parts), None);
-        let mut call = self.call(grant, Method::POST, self.target("/files", None), body)?;
+        let mut call = self.keyed_call(grant, Method::POST, self.target("/files", None), body)?;
         call.text_header(header::CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"))?;
         answer::json(self.send_stream(call, &[StatusCode::OK]).await?).await
     }
@@ -132,18 +148,27 @@ fn read_headers(call: &mut Call, request: &ReadRequest) -> Result<(), Problem> {
     if let Some(tag) = &request.if_range {
         call.text_header(header::IF_RANGE, tag.to_string())?;
     }
+    if let Some(wanted) = request.want_digest {
+        call.text_header(wire::WANT_REPR_DIGEST, digest::wish_to_header(wanted))?;
+        call.takes_up_to(DIGEST_TIMEOUT);
+    }
     Ok(())
 }
 
 pub(super) fn write_headers(call: &mut Call, request: &WriteRequest) -> Result<(), Problem> {
-    match &request.condition {
+    condition_headers(call, &request.condition)?;
+    if !request.digests.is_empty() {
+        call.text_header(wire::REPR_DIGEST, digest::to_header(&request.digests))?;
+    }
+    Ok(())
+}
+
+pub(super) fn condition_headers(call: &mut Call, condition: &WriteCondition) -> Result<(), Problem> {
+    match condition {
         WriteCondition::None => {}
         WriteCondition::Absent => call.header(header::IF_NONE_MATCH, HeaderValue::from_static("*")),
         WriteCondition::Present => call.header(header::IF_MATCH, HeaderValue::from_static("*")),
         WriteCondition::Matches(tags) => call.text_header(header::IF_MATCH, list_of(tags))?,
-    }
-    if !request.digests.is_empty() {
-        call.text_header(wire::REPR_DIGEST, digest::to_header(&request.digests))?;
     }
     Ok(())
 }
@@ -155,22 +180,17 @@ fn file_head(answer: &Response<Body>) -> Result<FileHead, Problem> {
     let entry: Entry =
         serde_json::from_str(entry).map_err(|error| nonsense(format!("the entry: {error}")))?;
     if answer.status() == StatusCode::NOT_MODIFIED {
-        return Ok(FileHead {
-            entry,
-            offset: 0,
-            length: 0,
-            partial: false,
-            not_modified: true,
-            digests: Digests::default(),
-        });
+        return Ok(FileHead { entry, offset: 0, length: 0, partial: false, not_modified: true, digests: Digests::default() });
     }
     let length = content_length(headers)?;
+    let digests = headers.get_all(&wire::STORED_DIGEST).iter().map(|value| value.to_str().unwrap_or(""));
+    let digests = digest::from_headers(digests).map_err(|error| nonsense(format!("the digest: {error}")))?;
     let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
     let offset = if partial { content_range(headers, length, entry.size_bytes)? } else { 0 };
     if !partial && length != entry.size_bytes {
         return Err(nonsense("the length of the content is not the size of the file"));
     }
-    Ok(FileHead { entry, offset, length, partial, not_modified: false, digests: Digests::default() })
+    Ok(FileHead { entry, offset, length, partial, not_modified: false, digests })
 }
 
 fn content_length(headers: &HeaderMap) -> Result<u64, Problem> {

@@ -111,10 +111,31 @@ impl GuestClient {
         if let Some(id) = &grant.request_id {
             headers.insert(wire::REQUEST_ID, header_value(id.to_string())?);
         }
+        if self.mode == GrantMode::Query && grant.attempt > 1 {
+            headers.insert(wire::ATTEMPT, HeaderValue::from(grant.attempt));
+        }
         if self.mode == GrantMode::Header {
             headers.insert(wire::GRANT, header_value(to_ascii(grant).map_err(|_| unwritable("the grant"))?)?);
         }
         Ok(Call { request, deadline: grant.deadline_ms.map(Duration::from_millis) })
+    }
+
+    /// Makes the request of a call that has its effect once, if the grant has a key for it.
+    pub(super) fn keyed_call(
+        &self,
+        grant: &Grant,
+        method: Method,
+        mut target: TargetWriter,
+        body: Body,
+    ) -> Result<Call, Problem> {
+        let Some(key) = &grant.idempotency_key else { return self.call(grant, method, target, body) };
+        // To an agent, the key itself goes within the grant.
+        target.flag(wire::IDEMPOTENT, self.mode == GrantMode::Header);
+        let mut call = self.call(grant, method, target, body)?;
+        if self.mode == GrantMode::Query {
+            call.text_header(wire::IDEMPOTENCY_KEY, key.to_string())?;
+        }
+        Ok(call)
     }
 
     /// Makes the request of a call whose body is JSON.
@@ -125,7 +146,7 @@ impl GuestClient {
         value: &impl Serialize,
     ) -> Result<Call, Problem> {
         let body = serde_json::to_vec(value).map_err(|_| unwritable("the body"))?;
-        let mut call = self.call(grant, Method::POST, target, Body::from_bytes(body))?;
+        let mut call = self.keyed_call(grant, Method::POST, target, Body::from_bytes(body))?;
         call.header(header::CONTENT_TYPE, HeaderValue::from_static(wire::JSON));
         Ok(call)
     }
@@ -185,6 +206,11 @@ impl Call {
         self.request.headers_mut().insert(name, value);
     }
 
+    /// Its answer may take as long to begin, unless the grant has a deadline.
+    pub(super) fn takes_up_to(&mut self, limit: Duration) {
+        self.deadline.get_or_insert(limit);
+    }
+
     pub(super) fn text_header(&mut self, name: HeaderName, value: String) -> Result<(), Problem> {
         self.header(name, header_value(value)?);
         Ok(())
@@ -231,7 +257,6 @@ fn is_of_control_plane(code: ErrorCode) -> bool {
             | ErrorCode::KeyNotFound
             | ErrorCode::NotRunning
             | ErrorCode::RateLimited
-            | ErrorCode::IdempotencyMismatch
     )
 }
 

@@ -12,6 +12,7 @@ mod guest;
 mod http;
 mod lines;
 mod multipart;
+mod patch;
 mod pool;
 mod processes;
 mod uploads;

@@ -102,6 +102,7 @@ fn part_head(boundary: &str, request: &WriteRequest) -> String {
     let flags = [
         (wire::PART_PARENTS, request.make_parents),
         (wire::PART_NOFOLLOW, request.nofollow),
+        (wire::PART_VERIFY, request.verify),
         (wire::PART_SYNC, request.durability == Durability::Power),
     ];
     for (name, _) in flags.iter().filter(|(_, set)| *set) {

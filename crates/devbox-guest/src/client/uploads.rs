@@ -1,7 +1,7 @@
 //! Uploads in pieces, over HTTP.
 
 use async_trait::async_trait;
-use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadRole, UploadStatus};
 use devbox_types::{Grant, Problem, UploadId};
 use http::{HeaderValue, Method, StatusCode, header};
 
@@ -15,18 +15,33 @@ use crate::wire::{self, digest, tus};
 #[async_trait]
 impl Uploads for GuestClient {
     async fn create_upload(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem> {
-        let UploadRequest { write, digest_follows, metadata } = request;
+        let UploadRequest { write, digest_follows, metadata, role } = request;
         let mut target = self.target("/uploads", None);
         target.write_options(&write);
         target.flag("digest_follows", digest_follows);
         let mut call = self.call(grant, Method::POST, target, Body::empty())?;
         announce(&mut call);
         write_headers(&mut call, &write)?;
-        call.header(wire::UPLOAD_LENGTH, HeaderValue::from(write.length.unwrap_or(0)));
+        if let Some(role) = tus::role_header(&role) {
+            call.text_header(wire::UPLOAD_CONCAT, role)?;
+        }
         let given = tus::target_in(&metadata).is_ok_and(|path| path == write.path);
-        let metadata = if given { metadata } else { tus::metadata_for(&write.path) };
-        call.text_header(wire::UPLOAD_METADATA, metadata)?;
-        status(answer::json(self.send(call, &[StatusCode::CREATED]).await?).await?)
+        let metadata = match role {
+            UploadRole::Part => metadata,
+            _ if given => metadata,
+            UploadRole::File | UploadRole::Joined(_) => tus::metadata_for(&write.path),
+        };
+        if !metadata.is_empty() {
+            call.text_header(wire::UPLOAD_METADATA, metadata)?;
+        }
+        let answer = if matches!(role, UploadRole::Joined(_)) {
+            // However long it takes to put the parts together.
+            self.send_stream(call, &[StatusCode::CREATED]).await?
+        } else {
+            call.header(wire::UPLOAD_LENGTH, HeaderValue::from(write.length.unwrap_or(0)));
+            self.send(call, &[StatusCode::CREATED]).await?
+        };
+        status(answer::json(answer).await?)
     }
 
     async fn append_upload(

@@ -69,6 +69,27 @@ pub(super) async fn half_an_archive_changes_nothing(ground: Ground) {
     assert!(page.entries.is_empty(), "{page:?}");
 }
 
+pub(super) async fn an_archive_with_its_key_is_unpacked_once(ground: Ground) {
+    ground.mkdir("tree").await;
+    ground.write("tree/file", "content").await;
+    ground.mkdir("new").await;
+    let strip = u32::try_from(ground.path("").segments().count()).expect("a depth");
+    for format in [ArchiveFormat::Tar, ArchiveFormat::Zip] {
+        let key = format!("{}.{format}", ground.path("new").to_string().replace('/', "."));
+        let grant = ground.grant.clone().with_key(key.parse().expect("a key"));
+        let request = ArchiveRequest::of(vec![ground.path("tree").into()], format);
+        let archive = ground.guest.pack(&ground.grant, request).await.expect("an archive");
+        let archive = archive.collect(1 << 20).await.expect("the whole archive");
+        let into = UnpackRequest { strip, ..UnpackRequest::into(ground.path("new"), format) };
+        let unpack = |archive| ground.guest.unpack(&grant, into.clone(), Body::from_bytes(archive));
+        let first = unpack(archive.clone()).await.expect("a report");
+        ground.write("new/tree/file", "changed").await;
+        assert_eq!(unpack(archive.clone()).await.expect("the same report"), first);
+        fails_with(unpack(archive.slice(1..)).await, ErrorCode::IdempotencyMismatch);
+        assert_eq!(ground.read("new/tree/file").await, "changed");
+    }
+}
+
 /// The names and sizes that a zip archive lists at its end (APPNOTE 6.3, sections 4.3.12 and 4.3.16).
 fn central_directory(archive: &[u8]) -> BTreeMap<String, u64> {
     let short = |at: usize| usize::from(u16::from_le_bytes([archive[at], archive[at + 1]]));

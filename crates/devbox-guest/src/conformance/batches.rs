@@ -1,8 +1,8 @@
 //! Many files at once: all, or none.
 
 use devbox_types::file::WriteRequest;
-use devbox_types::operation::Report;
-use devbox_types::{Digests, EntryKind, ErrorCode, Problem, WriteCondition};
+use devbox_types::operation::{Operation, Report};
+use devbox_types::{Digests, EntryKind, ErrorCode, Grant, Problem, WriteCondition};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::ground::{Ground, broken, chunked, fails_with, noise};
@@ -111,4 +111,54 @@ pub(super) async fn a_failed_condition_changes_nothing(ground: Ground) {
 
 pub(super) async fn a_cut_off_body_changes_nothing(ground: Ground) {
     changes_nothing(&ground, Ok(part(&ground, "bad", broken(b"some", None))), ErrorCode::Interrupted).await;
+}
+
+/// A grant with a key that no other check has.
+fn keyed(ground: &Ground, key: &str) -> Grant {
+    let folder = ground.path("").to_string();
+    let key: String = folder.bytes().chain(key.bytes()).filter(u8::is_ascii_alphanumeric).map(char::from).collect();
+    ground.grant.clone().with_key(key.parse().expect("a key"))
+}
+
+pub(super) async fn a_repeat_with_its_key_is_answered_and_not_done(ground: Ground) {
+    let grant = keyed(&ground, "files");
+    let write = async |content: &str| {
+        let parts = ["one", "two"].map(|name| Ok(part(&ground, name, Body::from_bytes(content.to_owned()))));
+        ground.guest.write_many(&grant, stream::iter(parts).boxed()).await
+    };
+    let first = write("content").await.expect("a report");
+    ground.write("one", "changed").await;
+    assert_eq!(write("content").await.expect("the same report"), first);
+    assert_eq!(ground.read("one").await, "changed");
+    fails_with(write("other").await, ErrorCode::IdempotencyMismatch);
+
+    let grant = keyed(&ground, "operations");
+    let mkdir = |name: &str| Operation::Mkdir { path: ground.path(name), mode: None, parents: false };
+    for (key, names) in [("one", &["a"][..]), ("many", &["b", "c"])] {
+        let grant = keyed(&ground, key);
+        let operations: Vec<_> = names.iter().map(|name| mkdir(name)).collect();
+        let first = ground.guest.apply(&grant, operations.clone()).await.expect("a report");
+        assert_eq!(ground.guest.apply(&grant, operations).await.expect("the same report"), first);
+        let other = ground.guest.apply(&grant, vec![mkdir("other")]).await;
+        fails_with(other, ErrorCode::IdempotencyMismatch);
+    }
+    fails_with(ground.guest.apply(&grant, vec![mkdir("d"), mkdir("a")]).await, ErrorCode::Exists);
+    ground.guest.apply(&grant, vec![mkdir("d")]).await.expect("what failed is not remembered");
+    ground.holds(&["a", "b", "c", "d", "one", "two"]).await;
+}
+
+pub(super) async fn of_many_repeats_at_once_one_is_done(ground: Ground) {
+    let grant = keyed(&ground, "race");
+    let write = || async {
+        loop {
+            let parts = (0..20).map(|number| file(&ground, &format!("f{number}"))).collect::<Vec<_>>();
+            match ground.guest.write_many(&grant, stream::iter(parts).boxed()).await {
+                Err(problem) if problem.code == ErrorCode::Busy => assert!(problem.retryable),
+                answer => break answer.expect("a report"),
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let reports = futures_util::future::join_all((0..8).map(|_| write())).await;
+    assert!(reports.iter().all(|report| *report == reports[0]), "{reports:?}");
 }

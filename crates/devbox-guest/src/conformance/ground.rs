@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
 use devbox_types::process::{ExitStatus, ProcessEvent, ProcessRequest, StdinSource};
@@ -90,7 +91,7 @@ impl Ground {
     }
 
     pub(super) async fn stat(&self, name: impl AsRef<[u8]>) -> Result<Entry, Problem> {
-        self.guest.stat(&self.grant, self.path(name), false).await
+        self.guest.stat(&self.grant, StatRequest::of(self.path(name))).await
     }
 
     pub(super) async fn apply(&self, operations: Vec<Operation>) -> Result<Report, Problem> {

@@ -7,11 +7,13 @@ mod archives;
 mod batches;
 mod conditions;
 mod contents;
+mod digests;
 mod entries;
 mod failures;
 mod ground;
 mod names;
 mod operations;
+mod patches;
 mod processes;
 mod scopes;
 mod uploads;
@@ -49,6 +51,7 @@ checks! {
     conditions: a_known_version_is_not_sent_again, a_range_of_an_old_version_is_the_whole,
         absent_means_absent, a_stale_tag_changes_nothing, present_means_present,
         of_two_writers_with_one_tag_one_wins, of_many_creators_one_wins;
+    digests: right_digests_are_accepted, each_wrong_digest_leaves_the_old_file, a_read_tells_the_digest_of_the_whole;
     failures: a_wrong_digest_leaves_the_old_file, a_right_digest_is_accepted, a_broken_body_leaves_the_old_file,
         a_short_body_is_interrupted, a_dropped_write_leaves_no_debris, a_directory_is_no_file,
         a_file_is_no_directory, what_is_missing_is_not_found, a_dangling_link_is_not_found, a_link_loop_is_told;
@@ -57,15 +60,23 @@ checks! {
         a_deep_listing_holds_what_is_below, a_walk_finds_everything, a_listing_of_no_directory_fails;
     operations: directories_are_made, entries_are_moved, a_move_replaces_only_on_request, files_are_copied,
         trees_are_copied, modes_and_times_are_changed, entries_are_deleted, a_failing_operation_undoes_those_before;
+    patches: bytes_are_written_where_they_belong, a_patch_that_breaks_off_tells_what_stands,
+        appenders_keep_out_of_each_others_way, a_patch_keeps_its_condition, a_file_is_written_in_its_place,
+        what_is_verified_is_stored, a_limit_counts_what_the_file_becomes, a_patch_of_no_file_is_refused,
+        metadata_is_set_whole_or_not, small_files_and_links_are_made_in_a_list;
     batches: a_batch_is_written_whole, an_empty_batch_is_nothing, a_large_batch_is_written,
         a_failing_part_changes_nothing, a_wrong_digest_changes_nothing, an_impossible_target_changes_nothing,
-        a_failed_condition_changes_nothing, a_cut_off_body_changes_nothing;
+        a_failed_condition_changes_nothing, a_cut_off_body_changes_nothing,
+        a_repeat_with_its_key_is_answered_and_not_done, of_many_repeats_at_once_one_is_done;
     archives: a_tree_is_packed, a_missing_path_is_not_found, what_was_packed_is_unpacked,
-        half_an_archive_changes_nothing;
+        half_an_archive_changes_nothing, an_archive_with_its_key_is_unpacked_once;
     uploads: pieces_become_a_file, an_upload_of_nothing_is_complete_at_once, what_came_of_a_broken_piece_counts,
         a_piece_has_to_fit, a_piece_with_a_wrong_checksum_does_not_count,
         a_wrong_digest_of_the_whole_leaves_the_old_file, a_condition_is_kept_until_the_end,
-        an_upload_can_be_given_up, attack_upload_of_somebody_else, an_impossible_target_is_refused_at_once;
+        an_upload_can_be_given_up, attack_upload_of_somebody_else, an_impossible_target_is_refused_at_once,
+        parts_become_a_file, large_parts_become_a_file, what_is_no_complete_part_is_not_joined,
+        a_failed_join_leaves_the_parts, a_repeated_join_is_answered_and_not_done_again,
+        attack_part_of_somebody_else, directories_of_an_upload_that_is_given_up_are_taken_back;
     scopes: without_a_right_nothing_happens, a_root_confines, a_link_out_of_the_root_escapes, a_byte_limit_is_kept;
     processes: the_guest_introduces_itself, output_comes_apart, exit_codes_and_signals_are_told,
         arguments_and_environment_arrive_exactly, the_working_directory_is_set, text_is_standard_input,

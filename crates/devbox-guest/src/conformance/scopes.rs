@@ -1,5 +1,6 @@
 //! What a grant does not allow.
 
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ReadRequest, WriteRequest};
 use devbox_types::{BoxPath, ErrorCode, Grant, ListRequest, Right, Rights};
 use futures_util::stream::{self, StreamExt as _};
@@ -29,7 +30,7 @@ pub(super) async fn without_a_right_nothing_happens(ground: Ground) {
         ground.guest.read(&writer, ReadRequest::whole(file.clone())).await.map(|_| ()),
         ErrorCode::Forbidden,
     );
-    fails_with(ground.guest.stat(&writer, file, false).await, ErrorCode::Forbidden);
+    fails_with(ground.guest.stat(&writer, StatRequest::of(file)).await, ErrorCode::Forbidden);
     fails_with(
         ground.guest.list(&writer, ListRequest::of(ground.folder.clone())).await,
         ErrorCode::Forbidden,

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use devbox_types::file::WriteRequest;
-use devbox_types::upload::{ChunkChecksum, ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{BoxPath, Digests, ErrorCode, Grant, Problem, UploadId, WriteCondition};
+use devbox_types::upload::{ChunkChecksum, ChunkRequest, UploadRequest, UploadRole, UploadStatus};
+use devbox_types::{BoxPath, Digests, ErrorCode, Grant, ListRequest, Problem, UploadId, WriteCondition};
 
 use super::ground::{Ground, broken, chunked, fails_with, noise};
 use crate::body::Body;
@@ -21,14 +21,37 @@ const ABC_SHA1: [u8; 20] = [
 
 fn to(path: BoxPath, length: u64) -> UploadRequest {
     let write = WriteRequest { length: Some(length), ..WriteRequest::to(path) };
-    UploadRequest { write, digest_follows: false, metadata: String::new() }
+    UploadRequest { write, digest_follows: false, metadata: String::new(), role: UploadRole::File }
 }
 
 fn at(id: &UploadId, offset: u64) -> ChunkRequest {
     ChunkRequest { id: id.clone(), offset, length: None, checksum: None, digests: Digests::default() }
 }
 
+fn part(length: u64) -> UploadRequest {
+    UploadRequest { role: UploadRole::Part, ..to(BoxPath::root(), length) }
+}
+
+fn joined(path: BoxPath, parts: &[&UploadStatus]) -> UploadRequest {
+    let parts = parts.iter().map(|part| part.id.clone()).collect();
+    let request = to(path, 0);
+    let write = WriteRequest { length: None, ..request.write };
+    UploadRequest { write, role: UploadRole::Joined(parts), ..request }
+}
+
 impl Ground {
+    async fn part(&self, bytes: &'static str) -> UploadStatus {
+        let begun = self.begin(part(u64::try_from(bytes.len()).expect("a length"))).await;
+        if bytes.is_empty() {
+            return begun;
+        }
+        self.add(at(&begun.id, 0), bytes).await.expect("a part is stored")
+    }
+
+    async fn join(&self, request: UploadRequest) -> Result<UploadStatus, Problem> {
+        self.guest.create_upload(&self.grant, request).await
+    }
+
     async fn begin(&self, request: UploadRequest) -> UploadStatus {
         self.guest.create_upload(&self.grant, request).await.expect("an upload is begun")
     }
@@ -178,4 +201,123 @@ pub(super) async fn an_impossible_target_is_refused_at_once(ground: Ground) {
         fails_with(refused, code);
     }
     ground.holds(&["directory"]).await;
+}
+
+pub(super) async fn parts_become_a_file(ground: Ground) {
+    ground.write("file", "old").await;
+    let (one, none, other) = (ground.part("abc").await, ground.part("").await, ground.part("defgh").await);
+    assert!(one.part && one.is_complete() && none.is_complete() && one.entry.is_none(), "{one:?}");
+    ground.holds(&["file"]).await;
+    assert_eq!(ground.read("file").await, "old");
+    let request = joined(ground.path("file"), &[&other, &none, &one, &other]);
+    let write = WriteRequest { mode: Some(0o640), ..request.write };
+    let done = ground.join(UploadRequest { write, ..request }).await.expect("a file");
+    assert_eq!((done.offset_bytes, done.length_bytes, done.parts.len()), (13, 13, 4));
+    assert_eq!(done.entry.map(|entry| entry.mode), Some(0o640));
+    assert_eq!(ground.read("file").await, "defghabcdefgh");
+    let seen = ground.guest.look_at_upload(&ground.grant, done.id.clone()).await.expect("it is remembered");
+    assert!(seen.parts == [other.id.clone(), none.id, one.id, other.id] && !seen.part, "{seen:?}");
+    fails_with(ground.add(at(&done.id, 13), "x").await, ErrorCode::PermissionDenied);
+    ground.holds(&["file"]).await;
+}
+
+pub(super) async fn large_parts_become_a_file(ground: Ground) {
+    let content = noise(5_000_000);
+    let mut parts = Vec::new();
+    for bytes in content.chunks(1_700_001) {
+        let begun = ground.begin(part(u64::try_from(bytes.len()).expect("a length"))).await;
+        let half = bytes.len() / 2;
+        ground.add(at(&begun.id, 0), Bytes::copy_from_slice(&bytes[..half])).await.expect("half a part");
+        let offset = u64::try_from(half).expect("an offset");
+        let rest = Bytes::copy_from_slice(&bytes[half..]);
+        parts.push(ground.add(at(&begun.id, offset), rest).await.expect("a part"));
+    }
+    let parts: Vec<_> = parts.iter().collect();
+    ground.join(joined(ground.path("file"), &parts)).await.expect("a file");
+    assert!(ground.read("file").await == content);
+}
+
+pub(super) async fn what_is_no_complete_part_is_not_joined(ground: Ground) {
+    let (whole, half) = (ground.part("abc").await, ground.begin(part(3)).await);
+    ground.add(at(&half.id, 0), "ab").await.expect("bytes of a part");
+    let file = ground.begin(to(ground.path("other"), 3)).await;
+    let missing = UploadStatus { id: UploadId::from_random([0; 10]), ..whole.clone() };
+    for (parts, code) in [
+        (&[&whole, &half][..], ErrorCode::Conflict),
+        (&[&file][..], ErrorCode::InvalidRequest),
+        (&[&whole, &missing][..], ErrorCode::UploadNotFound),
+        (&[&whole][..], ErrorCode::NotFound),
+    ] {
+        let path = if code == ErrorCode::NotFound { ground.path("missing/file") } else { ground.path("file") };
+        fails_with(ground.join(joined(path, parts)).await, code);
+    }
+    ground.holds(&[]).await;
+    ground.add(at(&half.id, 2), "c").await.expect("the rest of a part");
+    ground.join(joined(ground.path("file"), &[&whole, &half])).await.expect("a file");
+    assert_eq!(ground.read("file").await, "abcabc");
+}
+
+pub(super) async fn a_failed_join_leaves_the_parts(ground: Ground) {
+    ground.write("file", "old").await;
+    let one = ground.part("abc").await;
+    let request = joined(ground.path("file"), &[&one]);
+    let absent = WriteRequest { condition: WriteCondition::Absent, ..request.write.clone() };
+    let absent = UploadRequest { write: absent, ..request.clone() };
+    fails_with(ground.join(absent).await, ErrorCode::PreconditionFailed);
+    let wrong = WriteRequest { digests: Digests::of_sha256([1; 32]), ..request.write.clone() };
+    let wrong = UploadRequest { write: wrong, ..request.clone() };
+    fails_with(ground.join(wrong).await, ErrorCode::DigestMismatch);
+    assert_eq!(ground.read("file").await, "old");
+    ground.holds(&["file"]).await;
+    let right = WriteRequest { digests: Digests::of_sha256(ABC), ..request.write.clone() };
+    ground.join(UploadRequest { write: right, ..request }).await.expect("a file");
+    assert_eq!(ground.read("file").await, "abc");
+}
+
+pub(super) async fn a_repeated_join_is_answered_and_not_done_again(ground: Ground) {
+    let (one, other) = (ground.part("abc").await, ground.part("def").await);
+    let request = joined(ground.path("file"), &[&one, &other]);
+    let first = ground.join(request.clone()).await.expect("a file");
+    ground.write("file", "newer").await;
+    let second = ground.join(request).await.expect("the same answer");
+    assert_eq!((first.id, first.length_bytes), (second.id, second.length_bytes));
+    assert_eq!(ground.read("file").await, "newer");
+    for parts in [&[&one][..], &[&other, &one][..]] {
+        fails_with(ground.join(joined(ground.path("file"), parts)).await, ErrorCode::UploadNotFound);
+    }
+    let elsewhere = ground.join(joined(ground.path("elsewhere"), &[&one, &other])).await;
+    fails_with(elsewhere, ErrorCode::UploadNotFound);
+    ground.holds(&["file"]).await;
+}
+
+pub(super) async fn attack_part_of_somebody_else(ground: Ground) {
+    if !ground.facts.takes_narrow_grants {
+        return;
+    }
+    let one = ground.part("abc").await;
+    let narrow = Grant { root: ground.folder.clone(), ..ground.grant.clone() };
+    let path = BoxPath::parse(b"/file").expect("a path");
+    let refused = ground.guest.create_upload(&narrow, joined(path, &[&one])).await;
+    fails_with(refused, ErrorCode::UploadNotFound);
+    ground.holds(&[]).await;
+}
+
+pub(super) async fn directories_of_an_upload_that_is_given_up_are_taken_back(ground: Ground) {
+    ground.mkdir("there").await;
+    for busy in [false, true] {
+        let request = to(ground.path("there/made/deep/file"), 3);
+        let write = WriteRequest { make_parents: true, ..request.write };
+        let begun = ground.begin(UploadRequest { write, ..request }).await;
+        ground.add(at(&begun.id, 0), "ab").await.expect("a piece is stored");
+        if busy {
+            ground.write("there/made/mine", "x").await;
+        }
+        ground.guest.delete_upload(&ground.grant, begun.id).await.expect("it is given up");
+        ground.holds(&["there"]).await;
+        let made = ground.guest.list(&ground.grant, ListRequest::of(ground.path("there"))).await;
+        assert_eq!(made.expect("a listing").entries.len(), usize::from(busy));
+    }
+    assert_eq!(ground.read("there/made/mine").await, "x");
+    let gone = ground.guest.list(&ground.grant, ListRequest::of(ground.path("there/made/deep"))).await;
+    fails_with(gone, ErrorCode::NotFound);
 }

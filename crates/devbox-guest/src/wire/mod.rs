@@ -14,10 +14,25 @@ pub const GRANT: HeaderName = HeaderName::from_static("devbox-grant");
 pub const ENTRY: HeaderName = HeaderName::from_static("devbox-entry");
 /// The request's id: chosen by the client or made at the edge, on every answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// RFC 9530: a digest of the whole file.
+/// Names a call that makes many changes, so that a repeat is answered and not done again.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Query parameter beside such a key: an agent that does not know keys refuses what it does not know, where it would pass over a
+/// header.
+pub const IDEMPOTENT: &str = "idempotent";
+/// Which sending of a call this is, from a client that repeats one: a number from 2 on. It is counted and means nothing else.
+pub const ATTEMPT: HeaderName = HeaderName::from_static("devbox-attempt");
+/// RFC 9530: digests of the whole representation, that is of the file under the content coding of the message.
 pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
-/// RFC 9530: a digest of the bytes of this message; the same as the former where there is no encoding.
+/// RFC 9530: digests of the bytes of this message; the same as the former where these are not a range.
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+/// RFC 1864: the MD5 of the bytes of this message.
+pub const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+/// Digests of the bytes as they are stored, whatever the content coding of the message; written as those of RFC 9530.
+pub const STORED_DIGEST: HeaderName = HeaderName::from_static("devbox-content-digest");
+/// RFC 9530: which digest of the whole representation is wanted.
+pub const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
+/// RFC 9530: which digest of the bytes of the answer is wanted.
+pub const WANT_CONTENT_DIGEST: HeaderName = HeaderName::from_static("want-content-digest");
 
 /// The version of the tus protocol, on requests and answers about uploads.
 pub const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
@@ -31,6 +46,8 @@ pub const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 pub const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 /// The digest of one piece: `sha1 BASE64` or `sha256 BASE64`.
 pub const UPLOAD_CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
+/// What an upload is to become: `partial`, or `final;` and the addresses of parts; without it, a file of its own.
+pub const UPLOAD_CONCAT: HeaderName = HeaderName::from_static("upload-concat");
 /// When an upload that is not complete is swept away.
 pub const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 /// Media type of a piece.
@@ -44,6 +61,8 @@ pub const PART_MODIFIED: HeaderName = HeaderName::from_static("devbox-modified")
 pub const PART_PARENTS: HeaderName = HeaderName::from_static("devbox-parents");
 /// Part header of a batch: `true` replaces a final symlink itself.
 pub const PART_NOFOLLOW: HeaderName = HeaderName::from_static("devbox-nofollow");
+/// Part header of a batch: `true` reads the stored bytes back before anything is published.
+pub const PART_VERIFY: HeaderName = HeaderName::from_static("devbox-verify");
 /// Part header of a batch: `true` syncs the file before it is acknowledged.
 pub const PART_SYNC: HeaderName = HeaderName::from_static("devbox-sync");
 

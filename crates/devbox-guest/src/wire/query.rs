@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use std::str::FromStr;
 
 use devbox_types::file::{Durability, WriteRequest};
-use devbox_types::{BoxPath, Digests, ErrorCode, Problem, Timestamp, WriteCondition};
+use devbox_types::{BoxPath, ErrorCode, Problem, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// What RFC 3986 leaves unreserved is written as it is.
@@ -137,18 +137,7 @@ impl<'a> Query<'a> {
         let make_parents = self.take_flag("parents")?;
         let nofollow = self.take_flag("nofollow")?;
         let durability = if self.take_flag("sync")? { Durability::Power } else { Durability::Process };
-        let condition = WriteCondition::None;
-        Ok(WriteRequest {
-            path,
-            condition,
-            mode,
-            modified,
-            make_parents,
-            nofollow,
-            durability,
-            length: None,
-            digests: Digests::default(),
-        })
+        Ok(WriteRequest { mode, modified, make_parents, nofollow, durability, ..WriteRequest::to(path) })
     }
 
     /// Checks that nothing is left.

@@ -2,11 +2,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use devbox_types::upload::{ChunkChecksum, UploadRequest};
-use devbox_types::{BoxPath, BoxPathError, Coded, ErrorCode};
+use devbox_types::upload::{ChunkChecksum, UploadRequest, UploadRole, UploadStatus};
+use devbox_types::{BoxPath, BoxPathError, Coded, ErrorCode, UploadId};
 
 /// The name in the metadata under which the target's path stands.
 const PATH: &str = "path";
+
+/// How an upload says that it is a part.
+const PARTIAL: &str = "partial";
+/// How an upload begins to say which parts it is joined from.
+const FINAL: &str = "final;";
 
 /// Why a header of the protocol cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +28,9 @@ pub enum TusError {
     /// The path is none.
     #[error("the `path` in `Upload-Metadata`: {0}")]
     Path(BoxPathError),
+    /// What the upload is to become is not said in the form that there is for it.
+    #[error("`Upload-Concat` is written `partial`, or `final;` and the addresses of uploads to this box, spaces between them")]
+    Concat,
     /// The checksum is not of its form.
     #[error("`Upload-Checksum` is written `sha256 BASE64` or `sha1 BASE64`")]
     Checksum,
@@ -31,7 +39,7 @@ pub enum TusError {
 impl Coded for TusError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Metadata | Self::NoPath | Self::Checksum => ErrorCode::InvalidRequest,
+            Self::Metadata | Self::NoPath | Self::Concat | Self::Checksum => ErrorCode::InvalidRequest,
             Self::MetadataTooLong => ErrorCode::TooLarge,
             Self::Path(error) => error.code(),
         }
@@ -41,7 +49,7 @@ impl Coded for TusError {
         match self {
             Self::NoPath => Some("add the absolute path in the box to the metadata, as `path`".to_owned()),
             Self::Path(error) => error.hint(),
-            Self::Metadata | Self::MetadataTooLong | Self::Checksum => None,
+            Self::Metadata | Self::MetadataTooLong | Self::Concat | Self::Checksum => None,
         }
     }
 }
@@ -51,6 +59,14 @@ impl Coded for TusError {
 /// # Errors
 /// [`TusError`].
 pub fn target_in(metadata: &str) -> Result<BoxPath, TusError> {
+    path_in(metadata)?.ok_or(TusError::NoPath)
+}
+
+/// The same for metadata that need not say a path.
+///
+/// # Errors
+/// [`TusError`].
+pub fn path_in(metadata: &str) -> Result<Option<BoxPath>, TusError> {
     if metadata.len() > UploadRequest::MAX_METADATA {
         return Err(TusError::MetadataTooLong);
     }
@@ -68,7 +84,57 @@ pub fn target_in(metadata: &str) -> Result<BoxPath, TusError> {
             path = Some(BoxPath::parse(&value).map_err(TusError::Path)?);
         }
     }
-    path.ok_or(TusError::NoPath)
+    Ok(path)
+}
+
+/// Reads what an upload is to become.
+///
+/// A part is named by its address, as `Location` gave it or resolved against whatever the client knows this box under: what is
+/// before `uploads/` is not looked at, for an id says nothing but which of *this* box's uploads it is.
+///
+/// # Errors
+/// [`TusError::Concat`].
+pub fn role(header: &str) -> Result<UploadRole, TusError> {
+    let header = header.trim();
+    if header == PARTIAL {
+        return Ok(UploadRole::Part);
+    }
+    let addresses = header.strip_prefix(FINAL).ok_or(TusError::Concat)?;
+    // One more than there may be is enough to refuse them.
+    let addresses = addresses.split_ascii_whitespace().take(UploadRequest::MAX_PARTS + 1);
+    let parts: Vec<UploadId> = addresses.map(part_at).collect::<Result<_, _>>()?;
+    if parts.is_empty() { Err(TusError::Concat) } else { Ok(UploadRole::Joined(parts)) }
+}
+
+fn part_at(address: &str) -> Result<UploadId, TusError> {
+    let path = address.split_once('?').map_or(address, |(path, _)| path);
+    let (before, id) = path.rsplit_once('/').unwrap_or(("uploads", path));
+    let is_upload = before == "uploads" || before.ends_with("/uploads") || before.is_empty() || before == ".";
+    let id = id.parse().ok().filter(|_| is_upload && !address.contains('#'));
+    id.ok_or(TusError::Concat)
+}
+
+/// Writes what an upload is to become, with addresses relative to its own; nothing for a file of its own.
+#[must_use]
+pub fn role_header(role: &UploadRole) -> Option<String> {
+    match role {
+        UploadRole::File => None,
+        UploadRole::Part => Some(PARTIAL.to_owned()),
+        UploadRole::Joined(parts) => {
+            let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
+            Some(format!("{FINAL}{}", parts.join(" ")))
+        }
+    }
+}
+
+/// The role of an upload, as its status tells it.
+#[must_use]
+pub fn role_of(status: &UploadStatus) -> UploadRole {
+    match (status.part, &status.parts[..]) {
+        (true, _) => UploadRole::Part,
+        (false, []) => UploadRole::File,
+        (false, parts) => UploadRole::Joined(parts.to_vec()),
+    }
 }
 
 /// Writes the metadata of an upload to `path`.
@@ -120,6 +186,51 @@ mod tests {
         assert_eq!(target_in("path ?"), Err(TusError::Metadata));
         assert!(matches!(target_in("path Li4vYQ=="), Err(TusError::Path(_))));
         assert_eq!(target_in(&"a".repeat(9000)), Err(TusError::MetadataTooLong));
+    }
+
+    #[test]
+    fn parts_are_named_by_their_addresses() {
+        let (one, other) = (UploadId::from_random([1; 10]), UploadId::from_random([2; 10]));
+        let joined = UploadRole::Joined(vec![one.clone(), other.clone()]);
+        for header in [
+            format!("final;https://host:1/v1/devboxes/name/uploads/{one} /v1/devboxes/ID/uploads/{other}?user=root"),
+            format!("final; uploads/{one}  {other}"),
+            format!("final;./{one} /{other}"),
+        ] {
+            assert_eq!(role(&header), Ok(joined.clone()), "{header}");
+        }
+        assert_eq!(role(" partial"), Ok(UploadRole::Part));
+        for given in [UploadRole::Part, joined] {
+            assert_eq!(role(&role_header(&given).expect("a header")), Ok(given));
+        }
+        assert_eq!(role_header(&UploadRole::File), None);
+    }
+
+    #[test]
+    fn attack_parts_that_are_none() {
+        let id = UploadId::from_random([1; 10]);
+        for wrong in [
+            "".to_owned(),
+            "final".to_owned(),
+            "final;".to_owned(),
+            "final; ".to_owned(),
+            "Partial".to_owned(),
+            "partial;x".to_owned(),
+            format!("final,{id}"),
+            format!("final;uploads/{id}/"),
+            format!("final;files/{id}"),
+            format!("final;../{id}"),
+            format!("final;uploads/{id}#x"),
+            format!("final;uploads/..%2f{id}"),
+            format!("final;uploads/{id} uploads/{id}x"),
+            format!("final;uploads/{id}\0"),
+        ] {
+            assert_eq!(role(&wrong), Err(TusError::Concat), "{wrong}");
+        }
+        // A list without an end is not read to its end.
+        let many = format!("final;{}", format!("{id} ").repeat(100_000));
+        let Ok(UploadRole::Joined(parts)) = role(&many) else { panic!("a list") };
+        assert_eq!(parts.len(), UploadRequest::MAX_PARTS + 1);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use devbox_types::{BoxPath, Problem};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::call::{header_text, invalid};
-use crate::files::{announced_digests, condition};
+use crate::digests::announced_digests;
+use crate::files::condition;
 
 /// The most header lines of a part; ours has ten at the most.
 const MAX_LINES: usize = 32;
@@ -62,6 +63,8 @@ impl Head {
                 modified: modified.or(defaults.modified),
                 make_parents: flag(&wire::PART_PARENTS, defaults.make_parents)?,
                 nofollow: flag(&wire::PART_NOFOLLOW, defaults.nofollow)?,
+                in_place: false,
+                verify: flag(&wire::PART_VERIFY, defaults.verify)?,
                 durability: if sync { Durability::Power } else { Durability::Process },
                 length: length.map_err(|_| invalid("a part's length is not a number"))?,
                 digests: announced_digests(headers)?,

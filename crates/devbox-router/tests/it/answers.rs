@@ -156,7 +156,7 @@ async fn malformed_requests_are_refused_before_the_guest_hears_of_them() {
         (with("if-none-match", "\"tag\""), "invalid_request"),
         (with("repr-digest", "sha-256=oops"), "invalid_request"),
         (with("content-digest", "sha-256=:AAAA:"), "invalid_request"),
-        (with("content-digest", "sha-512=:AAAA:"), "unsupported"),
+        (with("content-digest", "crc32c=:AAAA:"), "unsupported"),
         (with("devbox-grant", "{}"), "invalid_request"),
         (with("devbox-grant", "\u{fc}"), "invalid_request"),
         (get("/v1/entries/file?depth=0"), "invalid_request"),

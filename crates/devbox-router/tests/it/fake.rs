@@ -9,16 +9,17 @@ use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts}
 use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, Uploads};
 use devbox_types::agent::{AgentGreeting, PROTOCOL, ProtocolRange};
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
+use devbox_types::metadata::Xattr;
 use devbox_types::operation::{Operation, Report};
+use devbox_types::patch::PatchRequest;
+use devbox_types::problem::Stands;
 use devbox_types::process::{
     ExitStatus, ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource,
 };
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{
-    BoxPath, Digests, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId,
-    Timestamp, UploadId, WriteCondition,
-};
+use devbox_types::{Algorithms, BoxPath, DigestAlgorithm, DigestHasher, Digests, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp, UploadId, WriteCondition};
 use futures_util::stream::{self, StreamExt as _};
 
 /// What the guest was asked, in order, beside files: enough for tests to look at.
@@ -26,6 +27,7 @@ use futures_util::stream::{self, StreamExt as _};
 pub(crate) struct Seen {
     pub(crate) grants: Vec<Grant>,
     pub(crate) writes: Vec<WriteRequest>,
+    pub(crate) patches: Vec<(PatchRequest, Bytes)>,
     pub(crate) lists: Vec<ListRequest>,
     pub(crate) operations: Vec<Operation>,
     pub(crate) unpacked: Vec<UnpackRequest>,
@@ -94,6 +96,11 @@ impl FakeGuest {
     }
 }
 
+fn digests_of(content: &Bytes, wanted: Option<DigestAlgorithm>) -> Digests {
+    let wanted = wanted.map(|algorithm| Algorithms::default().with(algorithm));
+    DigestHasher::digest(wanted.unwrap_or_default(), content)
+}
+
 fn entry(path: &BoxPath, content: &Bytes, version: u64) -> Entry {
     let size_bytes = u64::try_from(content.len()).expect("a length");
     Entry {
@@ -109,6 +116,7 @@ fn entry(path: &BoxPath, content: &Bytes, version: u64) -> Entry {
         links: 1,
         target: None,
         etag: Some(Etag::of_version(version, 7, size_bytes, false)),
+        xattrs: None,
     }
 }
 
@@ -119,14 +127,7 @@ impl Files for FakeGuest {
         let (content, entry) = self.find(&request.path)?;
         let known = |tag: &Etag| entry.etag.as_ref().is_some_and(|current| tag.matches_weakly(current));
         if request.if_none_match.iter().any(known) {
-            let head = FileHead {
-                entry,
-                offset: 0,
-                length: 0,
-                partial: false,
-                not_modified: true,
-                digests: Digests::default(),
-            };
+            let head = FileHead { entry, offset: 0, length: 0, partial: false, not_modified: true, digests: Digests::default() };
             return Ok(FileContent { head, body: Body::empty() });
         }
         let (offset, length) = request.range.within(entry.size_bytes).ok_or_else(|| {
@@ -136,17 +137,7 @@ impl Files for FakeGuest {
         let from = usize::try_from(offset).expect("an offset");
         let bytes = content.slice(from..from + usize::try_from(length).expect("a length"));
         let body = if request.head { Body::empty() } else { Body::from_bytes(bytes) };
-        Ok(FileContent {
-            head: FileHead {
-                entry,
-                offset,
-                length,
-                partial,
-                not_modified: false,
-                digests: Digests::default(),
-            },
-            body,
-        })
+        Ok(FileContent { head: FileHead { entry, offset, length, partial, not_modified: false, digests: digests_of(&content, request.want_digest) }, body })
     }
 
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
@@ -157,11 +148,28 @@ impl Files for FakeGuest {
         }
         // When a call is cut off, HTTP either ends the body with an error or drops the whole call.
         let _ended = Dropped(Arc::clone(&self.writes_ended));
-        self.store(&request, body.collect(64 << 20).await?)
+        let content = body.collect(64 << 20).await?;
+        if !request.digests.are_met_by(&DigestHasher::digest(request.digests.algorithms(), &content)) {
+            return Err(Problem::new(ErrorCode::DigestMismatch, "the digest is another"));
+        }
+        self.store(&request, content)
     }
 
-    async fn stat(&self, _grant: &Grant, path: BoxPath, _follow: bool) -> Result<Entry, Problem> {
-        self.find(&path).map(|(_, entry)| entry)
+    async fn patch(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
+        self.seen().grants.push(grant.clone());
+        self.seen().patches.push((request.clone(), body.collect(64 << 20).await?));
+        let (content, _) = self.find(&request.path)?;
+        if request.path.name() == Some(b"halfway") {
+            let stands = Stands { written_bytes: 3, size_bytes: 7 };
+            return Err(Problem::new(ErrorCode::NoSpace, "the disk is full").with_stands(stands));
+        }
+        self.store(&WriteRequest::to(request.path), content)
+    }
+
+    async fn stat(&self, _grant: &Grant, request: StatRequest) -> Result<Entry, Problem> {
+        let (_, entry) = self.find(&request.path)?;
+        let xattr = Xattr { name: b"user.\xff".to_vec(), value: vec![0, 1] };
+        Ok(Entry { xattrs: request.xattrs.then(|| vec![xattr]), ..entry })
     }
 
     async fn list(&self, _grant: &Grant, request: ListRequest) -> Result<ListPage, Problem> {
@@ -195,7 +203,7 @@ impl Files for FakeGuest {
         self.seen().grants.push(grant.clone());
         let entries = u64::try_from(operations.len()).expect("a length");
         self.seen().operations.extend(operations);
-        Ok(Report { entries, bytes: 0, atomic: true })
+        Ok(Report { entries, bytes: 0, atomic: true, ..Report::default() })
     }
 
     async fn write_many(&self, _grant: &Grant, mut parts: UploadParts) -> Result<Report, Problem> {
@@ -233,7 +241,7 @@ impl Archives for FakeGuest {
         self.seen().grants.push(grant.clone());
         self.seen().unpacked.push(request);
         let bytes = body.collect(64 << 20).await?;
-        Ok(Report { entries: 1, bytes: u64::try_from(bytes.len()).expect("a length"), atomic: false })
+        Ok(Report { entries: 1, bytes: u64::try_from(bytes.len()).expect("a length"), atomic: false, ..Report::default() })
     }
 }
 

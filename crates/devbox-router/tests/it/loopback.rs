@@ -11,11 +11,12 @@ use devbox_guest::{
 };
 use devbox_router::agent_router;
 use devbox_types::archive::ArchiveRequest;
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ByteRange, Durability, ReadRequest, WriteRequest};
 use devbox_types::operation::Operation;
 use devbox_types::{
-    ActingUser, BoxPath, Digests, ErrorCode, Etag, Grant, ListRequest, Problem, Right, Rights, Timestamp,
-    WriteCondition,
+    ActingUser, Algorithms, BoxPath, DigestAlgorithm, DigestHasher, Digests, ErrorCode, Etag, Grant,
+    ListRequest, Problem, Right, Rights, Timestamp, WriteCondition,
 };
 use futures_util::stream::{self, StreamExt as _};
 
@@ -28,6 +29,12 @@ fn path(bytes: &[u8]) -> BoxPath {
 
 fn both(guest: &Arc<FakeGuest>) -> [GuestClient; 2] {
     [over_http1(guest.clone()), over_http2(guest.clone())]
+}
+
+/// All that are known, of this content.
+fn digests(content: &[u8]) -> Digests {
+    let all = DigestAlgorithm::ALL.into_iter().fold(Algorithms::default(), Algorithms::with);
+    DigestHasher::digest(all, content)
 }
 
 #[tokio::test]
@@ -55,7 +62,7 @@ async fn contents_of_any_size_go_both_ways() {
 async fn every_option_of_a_write_arrives() {
     let guest = FakeGuest::with(&[("/file", b"old")]);
     for client in both(&guest) {
-        let current = client.stat(&Grant::whole_box(), path(b"file"), false).await.expect("an entry").etag;
+        let current = client.stat(&Grant::whole_box(), StatRequest::of(path(b"file"))).await.expect("an entry").etag;
         let request = WriteRequest {
             condition: WriteCondition::Matches(vec![
                 Etag::of_version(0, 0, 0, false),
@@ -67,7 +74,7 @@ async fn every_option_of_a_write_arrives() {
             nofollow: true,
             durability: Durability::Power,
             length: Some(3),
-            digests: Digests::of_sha256([9; 32]),
+            digests: digests(b"new"),
             ..WriteRequest::to(path(b"file"))
         };
         client
@@ -250,7 +257,7 @@ async fn calls_one_after_the_other_share_a_connection() {
             .expect("it is written");
         let read = client.read(&grant, ReadRequest::whole(path(b"file"))).await.expect("it is read");
         assert_eq!(read.body.collect(100).await.expect("content"), "new");
-        client.stat(&grant, path(b"gone"), false).await.expect_err("there is none");
+        client.stat(&grant, StatRequest::of(path(b"gone"))).await.expect_err("there is none");
         client
             .read(&grant, ReadRequest { head: true, ..ReadRequest::whole(path(b"file")) })
             .await
@@ -282,7 +289,7 @@ async fn to_a_server_only_the_user_travels() {
         Grant { rights: Rights::of(&[Right::Read]), ..grant.clone() },
         Grant { max_bytes: Some(1), ..grant.clone() },
     ] {
-        let refused = client.stat(&narrow, path(b"file"), false).await.expect_err("it is narrower");
+        let refused = client.stat(&narrow, StatRequest::of(path(b"file"))).await.expect_err("it is narrower");
         assert_eq!(refused.code, ErrorCode::Unsupported);
     }
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod batches;
+mod digests;
 mod fake;
 mod liars;
 mod loopback;

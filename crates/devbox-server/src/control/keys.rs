@@ -73,8 +73,7 @@ pub(crate) async fn revoke(
     let work = async move {
         let revocation = async {
             inner.store.revoke_key(&id, None).await?;
-            inner.transfers.forget(&id);
-            inner.requests.forget(&id);
+            inner.allotments.forget(&id);
             tracing::info!(key_id = id, "key_revoked");
             Ok(StatusCode::NO_CONTENT)
         };

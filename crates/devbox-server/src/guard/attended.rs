@@ -9,12 +9,14 @@ use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, Uploads
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::devbox::{BoxState, BoxStatus};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
+use devbox_types::patch::PatchRequest;
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
 use devbox_types::{
-    BoxId, BoxPath, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId,
+    BoxId, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -94,15 +96,22 @@ impl Attended {
 #[async_trait]
 impl Files for Attended {
     async fn read(&self, grant: &Grant, request: ReadRequest) -> Result<FileContent, Problem> {
-        self.prompt(async { self.guest().await?.read(grant, request).await }).await
+        // For a digest the agent reads the file to its end first.
+        let takes_long = request.want_digest.is_some();
+        let call = async { self.guest().await?.read(grant, request).await };
+        if takes_long { self.patient(call).await } else { self.prompt(call).await }
     }
 
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
         self.patient(async { self.guest().await?.write(grant, request, body).await }).await
     }
 
-    async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem> {
-        self.prompt(async { self.guest().await?.stat(grant, path, follow).await }).await
+    async fn patch(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
+        self.patient(async { self.guest().await?.patch(grant, request, body).await }).await
+    }
+
+    async fn stat(&self, grant: &Grant, request: StatRequest) -> Result<Entry, Problem> {
+        self.prompt(async { self.guest().await?.stat(grant, request).await }).await
     }
 
     async fn list(&self, grant: &Grant, request: ListRequest) -> Result<ListPage, Problem> {

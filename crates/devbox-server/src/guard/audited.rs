@@ -9,11 +9,13 @@ use devbox_store::{BoxRecord, Store};
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::audit::{AuditRecord, AuditedOperation};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
+use devbox_types::patch::PatchRequest;
 use devbox_types::process::{ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{BoxPath, Entry, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp, UploadId};
+use devbox_types::{Entry, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp, UploadId};
 use futures_util::StreamExt as _;
 
 use super::record::{Count, OpenRecord, add};
@@ -92,11 +94,13 @@ fn first_path(operations: &[Operation]) -> Option<String> {
     operations.first().map(|operation| match operation {
         Operation::Mkdir { path, .. }
         | Operation::Symlink { path, .. }
+        | Operation::Write { path, .. }
+        | Operation::SetMetadata { path, .. }
         | Operation::Chmod { path, .. }
         | Operation::Chown { path, .. }
         | Operation::Utime { path, .. }
         | Operation::Delete { path, .. } => path.to_string(),
-        Operation::Move { from, .. } | Operation::Copy { from, .. } => from.to_string(),
+        Operation::Move { from, .. } | Operation::Copy { from, .. } | Operation::Link { from, .. } => from.to_string(),
     })
 }
 
@@ -122,9 +126,16 @@ impl<G: Guest> Files for Audited<G> {
         open.conclude(self.guest.write(grant, request, body).await)
     }
 
-    async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem> {
-        let open = self.begin(AuditedOperation::FileStat, Some(path.to_string()), None).await?;
-        open.conclude(self.guest.stat(grant, path, follow).await)
+    async fn patch(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
+        let path = Some(request.path.to_string());
+        let open = self.begin(AuditedOperation::FilePatch, path, request.digests.sha256).await?;
+        let body = counted(body, open.count());
+        open.conclude(self.guest.patch(grant, request, body).await)
+    }
+
+    async fn stat(&self, grant: &Grant, request: StatRequest) -> Result<Entry, Problem> {
+        let open = self.begin(AuditedOperation::FileStat, Some(request.path.to_string()), None).await?;
+        open.conclude(self.guest.stat(grant, request).await)
     }
 
     async fn list(&self, grant: &Grant, request: ListRequest) -> Result<ListPage, Problem> {

@@ -1,51 +1,26 @@
 //! How much the caller may, at once and in all.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
 use devbox_guest::{Archives, Body, BodyError, FileContent, Files, Guest, Processes, UploadPart, Uploads};
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Report};
+use devbox_types::patch::PatchRequest;
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
 use devbox_types::{
-    BoxPath, Coded as _, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId,
+    Coded as _, Entry, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId,
 };
 use futures_util::StreamExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
-/// Slots of each key: what it may have open at once of something.
-#[derive(Debug)]
-pub(crate) struct KeySlots {
-    most: usize,
-    by_key: RwLock<HashMap<String, Arc<Semaphore>>>,
-}
-
-impl KeySlots {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, by_key: RwLock::default() }
-    }
-
-    /// The slots of this key.
-    pub(crate) fn of(&self, key_id: &str) -> Arc<Semaphore> {
-        if let Some(slots) = self.by_key.read().unwrap_or_else(PoisonError::into_inner).get(key_id) {
-            return Arc::clone(slots);
-        }
-        let mut by_key = self.by_key.write().unwrap_or_else(PoisonError::into_inner);
-        let slots = by_key.entry(key_id.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.most)));
-        Arc::clone(slots)
-    }
-
-    /// Forgets a key that is revoked.
-    pub(crate) fn forget(&self, key_id: &str) {
-        self.by_key.write().unwrap_or_else(PoisonError::into_inner).remove(key_id);
-    }
-}
+use crate::allotment::{Allotment, Direction};
 
 /// Refuses contents that are too large, as early as that shows, and more transfers at once than the key may have.
 ///
@@ -54,19 +29,16 @@ impl KeySlots {
 pub(crate) struct Limited<G> {
     guest: G,
     max_bytes: u64,
-    slots: Arc<Semaphore>,
+    allotment: Arc<Allotment>,
 }
 
 impl<G> Limited<G> {
-    pub(crate) fn new(guest: G, max_bytes: u64, slots: Arc<Semaphore>) -> Self {
-        Self { guest, max_bytes, slots }
+    pub(crate) fn new(guest: G, max_bytes: u64, allotment: Arc<Allotment>) -> Self {
+        Self { guest, max_bytes, allotment }
     }
 
-    fn slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
-            Problem::new(ErrorCode::RateLimited, "this key has as many transfers open as it may")
-                .with_hint("wait until one of them is complete")
-        })
+    fn slot(&self, direction: Direction) -> Result<OwnedSemaphorePermit, Problem> {
+        self.allotment.open_transfer(direction)
     }
 
     fn limit(&self, grant: &Grant) -> u64 {
@@ -140,13 +112,13 @@ fn hold<S: futures_util::Stream>(
 #[async_trait]
 impl<G: Guest> Files for Limited<G> {
     async fn read(&self, grant: &Grant, request: ReadRequest) -> Result<FileContent, Problem> {
-        let slot = self.slot()?;
+        let slot = self.slot(Direction::Out)?;
         let FileContent { head, body } = self.guest.read(grant, request).await?;
         Ok(FileContent { head, body: holding(slot, body) })
     }
 
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
-        let _slot = self.slot()?;
+        let _slot = self.slot(Direction::In)?;
         let limit = self.limit(grant);
         if request.length.is_some_and(|length| length > limit) {
             return Err(too_large(limit).with_path(&request.path));
@@ -156,8 +128,21 @@ impl<G: Guest> Files for Limited<G> {
         self.guest.write(grant, request, body).await
     }
 
-    async fn stat(&self, grant: &Grant, path: BoxPath, follow: bool) -> Result<Entry, Problem> {
-        self.guest.stat(grant, path, follow).await
+    async fn patch(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
+        let _slot = self.slot(Direction::In)?;
+        // The content itself may be no larger, and the box counts what the file becomes.
+        let limit = self.limit(grant);
+        if request.length.is_some_and(|length| length > limit) {
+            return Err(too_large(limit).with_path(&request.path));
+        }
+        let body =
+            Allowance::new(limit).bound(body).map_err(|_| too_large(limit).with_path(&request.path))?;
+        let grant = Grant { max_bytes: Some(limit), ..grant.clone() };
+        self.guest.patch(&grant, request, body).await
+    }
+
+    async fn stat(&self, grant: &Grant, request: StatRequest) -> Result<Entry, Problem> {
+        self.guest.stat(grant, request).await
     }
 
     async fn list(&self, grant: &Grant, request: ListRequest) -> Result<ListPage, Problem> {
@@ -165,16 +150,18 @@ impl<G: Guest> Files for Limited<G> {
     }
 
     async fn walk(&self, grant: &Grant, request: ListRequest) -> Result<EntryStream, Problem> {
-        let slot = self.slot()?;
+        let slot = self.slot(Direction::Out)?;
         Ok(hold(slot, self.guest.walk(grant, request).await?).boxed())
     }
 
     async fn apply(&self, grant: &Grant, operations: Vec<Operation>) -> Result<Report, Problem> {
-        self.guest.apply(grant, operations).await
+        // The box counts what is copied and written.
+        let grant = Grant { max_bytes: Some(self.limit(grant)), ..grant.clone() };
+        self.guest.apply(&grant, operations).await
     }
 
     async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem> {
-        let _slot = self.slot()?;
+        let _slot = self.slot(Direction::In)?;
         let allowance = Allowance::new(self.limit(grant));
         let limit = allowance.limit;
         let bounded = parts.map(move |part| {
@@ -191,12 +178,12 @@ impl<G: Guest> Files for Limited<G> {
 #[async_trait]
 impl<G: Guest> Archives for Limited<G> {
     async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem> {
-        let slot = self.slot()?;
+        let slot = self.slot(Direction::Out)?;
         Ok(holding(slot, self.guest.pack(grant, request).await?))
     }
 
     async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
-        let _slot = self.slot()?;
+        let _slot = self.slot(Direction::In)?;
         // The archive itself may be no larger, and the box counts what comes out of it.
         let limit = self.limit(grant);
         let body = Allowance::new(limit).bound(body).map_err(|_| too_large(limit))?;
@@ -222,7 +209,7 @@ impl<G: Guest> Uploads for Limited<G> {
         chunk: ChunkRequest,
         body: Body,
     ) -> Result<UploadStatus, Problem> {
-        let _slot = self.slot()?;
+        let _slot = self.slot(Direction::In)?;
         let limit = self.limit(grant);
         let left = limit.saturating_sub(chunk.offset);
         let body = Allowance::new(left).bound(body).map_err(|_| too_large(limit))?;

@@ -1,0 +1,119 @@
+//! Parts of a file on its way: bytes without a target, kept in the state directory until they are joined.
+
+use std::os::fd::AsFd;
+
+use devbox_types::{BoxPath, Right};
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::{Keeper, Parked, Resting, check_name};
+use crate::attributes::Attributes;
+use crate::error::{At as _, FsError};
+use crate::stage::reserve_space;
+use crate::state::StateDirectory;
+use crate::view::View;
+
+impl View {
+    /// Begins a part of `length` bytes, and asks for the disk space.
+    ///
+    /// # Errors
+    /// [`FsError::TooLarge`], [`FsError::NoSpace`]; [`FsError::Unsupported`] where this process has no state directory.
+    pub fn park_part(&self, length: u64) -> Result<(Parked, Resting), FsError> {
+        self.need(Right::Write)?;
+        if length > self.limits.bytes {
+            return Err(FsError::TooLarge { limit_bytes: self.limits.bytes });
+        }
+        let path = BoxPath::root();
+        let state = self.parts_directory()?;
+        let directory = state.directory().try_clone().map_err(|source| unopened(&source))?;
+        let whereabouts = state.path_of(&self.engine, directory.as_fd());
+        let whereabouts = whereabouts.at("find the directory of parts below", &path)?;
+        let name = self.engine.names.fresh();
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&directory, &name[..], flags, Mode::RUSR | Mode::WUSR);
+        let file = file.at("keep a part below", &path)?;
+        let looked = reserve_space(&file, length, &path)
+            .and_then(|()| Attributes::of(file.as_fd()).at("look at a part below", &path));
+        match looked {
+            Ok(attributes) => {
+                let inode = attributes.id().inode;
+                let (name_kept, made_directories) = (name.clone(), 0);
+                let resting = Resting { directory: whereabouts, name: name_kept, inode, made_directories };
+                let (view, keeper, made) = (self.clone(), Keeper::Process, (Vec::new(), 0));
+                Ok((Parked { view, keeper, directory, name, file, stored: 0, path, made }, resting))
+            }
+            Err(error) => {
+                let _ = rustix::fs::unlinkat(&directory, &name[..], AtFlags::empty());
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds a part again. Where it lies is not believed: only its name and inode are looked at.
+    ///
+    /// # Errors
+    /// [`FsError::NotFound`] if what lies there is not it.
+    pub fn unpark_part(&self, resting: &Resting) -> Result<Parked, FsError> {
+        self.need(Right::Write)?;
+        let path = BoxPath::root();
+        check_name(&resting.name, &path)?;
+        let directory = self.parts_directory()?.directory().try_clone().map_err(|source| unopened(&source))?;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&directory, &resting.name[..], flags, Mode::empty());
+        let file = file.at("open a part below", &path)?;
+        let attributes = Attributes::of(file.as_fd()).at("look at a part below", &path)?;
+        let is_it = attributes.is_file() && attributes.links() == 1 && attributes.id().inode == resting.inode;
+        if !is_it || attributes.uid() != self.engine.own().uid {
+            return Err(FsError::NotFound { path });
+        }
+        let (view, keeper, name) = (self.clone(), Keeper::Process, resting.name.clone());
+        let (stored, made) = (attributes.size(), (Vec::new(), 0));
+        Ok(Parked { view, keeper, directory, name, file, stored, path, made })
+    }
+
+    fn parts_directory(&self) -> Result<&StateDirectory, FsError> {
+        let unsupported = || FsError::Unsupported { step: "keep parts of uploads at", path: BoxPath::root() };
+        self.engine.state.as_ref().ok_or_else(unsupported)
+    }
+}
+
+impl Parked {
+    /// Stores all bytes of a part behind those that are stored: shared blocks where the file system can, and never through
+    /// the memory of this process unless it must.
+    ///
+    /// # Errors
+    /// [`FsError::NoSpace`] and others, and [`FsError::Conflict`] if the part has become shorter. Some of the bytes may be
+    /// stored.
+    pub fn append_part(&mut self, part: &Self) -> Result<(), FsError> {
+        let limits = self.view.limits;
+        let proceed = || limits.check_time().map_err(Stop::Engine);
+        let (from, to) = (part.file.as_fd(), self.file.as_fd());
+        let copied = crate::content::append(from, part.stored, to, self.stored, &proceed);
+        copied.map_err(|stop| match stop {
+            Stop::Kernel(errno) => FsError::at("join the parts of", &self.path, errno),
+            Stop::Engine(error) => error,
+        })?;
+        let size = Attributes::of(to).at("look at", &self.path)?.size();
+        if size != self.stored + part.stored {
+            return Err(FsError::Conflict { paths: vec![self.path.clone()] });
+        }
+        self.stored = size;
+        Ok(())
+    }
+}
+
+/// What stops the copying of contents.
+enum Stop {
+    Kernel(rustix::io::Errno),
+    Engine(FsError),
+}
+
+impl From<rustix::io::Errno> for Stop {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Kernel(errno)
+    }
+}
+
+fn unopened(source: &std::io::Error) -> FsError {
+    let errno = rustix::io::Errno::from_io_error(source).unwrap_or(rustix::io::Errno::MFILE);
+    FsError::at("open the directory of parts below", &BoxPath::root(), errno)
+}
