@@ -115,6 +115,13 @@ impl Sink for Found {
         Ok(())
     }
 
+    fn hole(&mut self, length: u64) -> Result<(), Problem> {
+        if let Some((_, content)) = self.files.last_mut() {
+            content.resize(content.len() + usize::try_from(length).unwrap_or(usize::MAX), 0);
+        }
+        Ok(())
+    }
+
     fn end(&mut self) -> Result<(), Problem> {
         Ok(())
     }
