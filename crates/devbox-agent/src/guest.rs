@@ -130,7 +130,7 @@ impl Guest for LocalGuest {
     async fn greet(&self) -> Result<AgentGreeting, Problem> {
         Ok(AgentGreeting {
             protocol: ProtocolRange { min: PROTOCOL, max: PROTOCOL },
-            features: vec!["idempotency_keys".to_owned(), "uploads".to_owned()],
+            features: vec!["digests".to_owned(), "idempotency_keys".to_owned(), "uploads".to_owned()],
             build: env!("CARGO_PKG_VERSION").to_owned(),
             promises: self.promises(),
         })

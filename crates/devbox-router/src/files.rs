@@ -8,7 +8,7 @@ use devbox_types::entry::StatRequest;
 use devbox_types::etag::parse_list;
 use devbox_types::file::{ByteRange, FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::Operation;
-use devbox_types::{BoxPath, Digests, ErrorCode, Etag, Grant, Problem, Timestamp, WriteCondition};
+use devbox_types::{BoxPath, ErrorCode, Etag, Grant, Problem, Timestamp, WriteCondition};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::call::{Call, header_text, invalid};

@@ -8,8 +8,9 @@ use http::header;
 
 use crate::call::{Call, invalid};
 use crate::content::Content;
+use crate::digests::announced_digests;
 use crate::failure::Failure;
-use crate::files::{self, announced_digests, condition, render_written};
+use crate::files::{self, condition, render_written};
 
 pub(crate) async fn patch(mut call: Call, Content(body): Content) -> Result<Response, Failure> {
     let request = patch_request(&mut call, body.length())?;
@@ -58,8 +59,9 @@ fn place(
         (None, Some(offset), false) => Ok((PatchPlace::Offset(offset), length, None)),
         (None, None, true) => Ok((PatchPlace::End, length, None)),
         (None, None, false) if truncates && length == Some(0) => Ok((PatchPlace::End, length, None)),
-        (None, None, false) => Err(invalid("it is not said where the bytes go")
-            .with_hint("send a Content-Range, or `offset=N`, or `append=true`; or `truncate=SIZE` without content")),
+        (None, None, false) => Err(invalid("it is not said where the bytes go").with_hint(
+            "send a Content-Range, or `offset=N`, or `append=true`; or `truncate=SIZE` without content",
+        )),
         _ => Err(invalid("a Content-Range, `offset` and `append` exclude each other")),
     }
 }
