@@ -23,8 +23,10 @@ pub(crate) enum Need {
     },
     /// cargo-deny in the pinned version, on the `PATH` or below `target/tools`.
     CargoDeny,
-    /// The Python environment below `target/venv`, with the pinned maturin and pytest.
+    /// The Python environment below `target/venv`, with the pinned maturin, pytest and tuspy.
     PythonEnvironment,
+    /// The pinned tus-js-client, below `target/tus`.
+    TusClient,
 }
 
 /// Makes file systems for the btrfs pool.
@@ -33,8 +35,14 @@ pub(crate) const MKFS_BTRFS: Need = Need::Program { name: "mkfs.btrfs", package:
 pub(crate) const PYTHON: Need = Need::Program { name: "python3", package: "python3" };
 /// Makes small file systems for tests of full disks.
 pub(crate) const MKFS_EXT4: Need = Need::Program { name: "mkfs.ext4", package: "e2fsprogs" };
+/// The same, of the third kind.
+pub(crate) const MKFS_XFS: Need = Need::Program { name: "mkfs.xfs", package: "xfsprogs" };
 /// Speaks to the server in the examples.
 pub(crate) const CURL: Need = Need::Program { name: "curl", package: "curl" };
+/// Runs the tus client that is not ours.
+pub(crate) const NODE: Need = Need::Program { name: "node", package: "nodejs" };
+/// Installs it.
+pub(crate) const NPM: Need = Need::Program { name: "npm", package: "npm" };
 /// Compiles the C and assembly of the cryptographic library.
 pub(crate) const COMPILER: Need = Need::Program { name: "cc", package: "gcc" };
 
@@ -45,6 +53,7 @@ impl Need {
             Self::Program { name, .. } => on_path(name).is_some(),
             Self::CargoDeny => tools::deny().is_some(),
             Self::PythonEnvironment => tools::python_environment_is_ready(),
+            Self::TusClient => tools::tus_client_is_ready(),
         }
     }
 
@@ -54,6 +63,7 @@ impl Need {
             Self::Program { name, package } => install_package(name, package),
             Self::CargoDeny => tools::install_deny(),
             Self::PythonEnvironment => tools::make_python_environment(),
+            Self::TusClient => tools::install_tus_client(),
         }
     }
 }

@@ -43,6 +43,11 @@ pub(crate) const SUITES: &[Suite] = &[
         work: Work::Tests(end_to_end),
     },
     Suite {
+        name: "adversarial",
+        needs: &[Need::Root, need::COMPILER, need::PYTHON, need::MKFS_BTRFS, need::MKFS_EXT4, need::MKFS_XFS],
+        work: Work::Tests(adversarial),
+    },
+    Suite {
         name: "python",
         needs: &[Need::Root, need::COMPILER, need::MKFS_BTRFS, need::PYTHON, Need::PythonEnvironment],
         work: Work::Tests(python),
@@ -58,6 +63,20 @@ pub(crate) const SUITES: &[Suite] = &[
             Need::PythonEnvironment,
         ],
         work: Work::Tests(examples),
+    },
+    Suite {
+        name: "tus",
+        needs: &[
+            Need::Root,
+            need::COMPILER,
+            need::MKFS_BTRFS,
+            need::PYTHON,
+            Need::PythonEnvironment,
+            need::NODE,
+            need::NPM,
+            Need::TusClient,
+        ],
+        work: Work::Tests(tus),
     },
     Suite {
         name: "bench",
@@ -94,9 +113,25 @@ fn end_to_end() -> Result<Vec<Command>> {
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     for target in test_targets(|package| package == END_TO_END)? {
-        tests.args(["--test", &target]);
+        if !ADVERSARIAL.contains(&target.as_str()) {
+            tests.args(["--test", &target]);
+        }
     }
     tests.args(["--", "--test-threads=2"]).env("DEVBOX_BIN", built("devbox"));
+    Ok(vec![tests])
+}
+
+/// The targets of [`END_TO_END`] that attack, and that break what they stand on.
+const ADVERSARIAL: [&str; 2] = ["adversarial", "faults"];
+
+/// Attacks and faults, as many as a few minutes hold; `DEVBOX_ATTACK_ROUNDS` and `DEVBOX_FAULT_ROUNDS` ask for more.
+fn adversarial() -> Result<Vec<Command>> {
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    for target in ADVERSARIAL {
+        tests.args(["--test", target]);
+    }
+    tests.args(["--", "--nocapture", "--test-threads=2"]).env("DEVBOX_BIN", built("devbox"));
     Ok(vec![tests])
 }
 
@@ -130,6 +165,14 @@ fn examples() -> Result<Vec<Command>> {
     install_wheel()?;
     let mut tests = pytest();
     tests.arg(EXAMPLES);
+    Ok(vec![tests])
+}
+
+/// Clients of the tus protocol that are not ours, as they are published.
+fn tus() -> Result<Vec<Command>> {
+    tools::place_tus_driver()?;
+    let mut tests = pytest();
+    tests.arg("tests/tus");
     Ok(vec![tests])
 }
 

@@ -33,14 +33,39 @@ impl SmallDisk {
     /// # Errors
     /// If it cannot be made or mounted.
     pub fn ext4(size_bytes: u64) -> Result<Self> {
+        Self::made_by(&["mkfs.ext4", "-q"], size_bytes, "loop")
+    }
+
+    /// An XFS of this size, which has to be 300 MiB at least.
+    ///
+    /// # Errors
+    /// If it cannot be made or mounted.
+    pub fn xfs(size_bytes: u64) -> Result<Self> {
+        Self::made_by(&["mkfs.xfs", "-q"], size_bytes, "loop")
+    }
+
+    /// A btrfs of this size, in which data and metadata share their room.
+    ///
+    /// # Errors
+    /// If it cannot be made or mounted.
+    pub fn btrfs(size_bytes: u64) -> Result<Self> {
+        Self::made_by(&["mkfs.btrfs", "-q", "--mixed"], size_bytes, "loop")
+    }
+
+    /// A file system on a loop device over a sparse file of this size, made by this command and mounted so.
+    ///
+    /// # Errors
+    /// If it cannot be made or mounted.
+    pub fn made_by(command: &[&str], size_bytes: u64, options: &str) -> Result<Self> {
         let folder = TempDir::with_prefix("devbox-image-")?;
         let image = folder.path().join("disk");
         std::fs::File::create(&image)?.set_len(size_bytes)?;
-        let made =
-            Command::new("mkfs.ext4").arg("-q").arg(&image).output().context("cannot run mkfs.ext4")?;
-        ensure!(made.status.success(), "mkfs.ext4: {}", String::from_utf8_lossy(&made.stderr));
+        let (program, arguments) = command.split_first().context("a command has a name")?;
+        let made = Command::new(program).args(arguments).arg(&image).output();
+        let made = made.with_context(|| format!("cannot run {program}"))?;
+        ensure!(made.status.success(), "{program}: {}", String::from_utf8_lossy(&made.stderr));
         let mounted_at = TempDir::with_prefix("devbox-disk-")?;
-        mount(&["-o", "loop", &image.to_string_lossy()], mounted_at.path())?;
+        mount(&["-o", options, &image.to_string_lossy()], mounted_at.path())?;
         Ok(Self { mounted_at, _image: Some(folder) })
     }
 

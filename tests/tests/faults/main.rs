@@ -1,0 +1,24 @@
+//! Faults: the agent and the server die, disks fail and fill, clients go away, at every step and every byte. As root.
+//!
+//! | module | what fails |
+//! |---|---|
+//! | `killed` | the agent dies before each of its steps, and in the middle of repairing |
+//! | `refused` | the kernel refuses a step: EIO, ENOSPC, EDQUOT, EROFS, short writes; once, and from there on |
+//! | `disks` | disks are full, quotas used up, inodes gone |
+//!
+//! | to help | |
+//! |---|---|
+//! | `operations` | what is done while something fails |
+//! | `tree` | what is on disk, to compare |
+//! | `wire` | calls to an agent that may not answer |
+//! | `chance` | which of many cases a quick run takes |
+//!
+//! A quick run takes some of the cases, and prints the seed that chose them. `DEVBOX_FAULT_ROUNDS=all` takes every one.
+
+mod chance;
+mod disks;
+mod killed;
+mod operations;
+mod refused;
+mod tree;
+mod wire;
