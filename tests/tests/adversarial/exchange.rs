@@ -12,7 +12,9 @@ use devbox_types::archive::{ArchiveFormat, ArchiveRequest, UnpackRequest};
 use devbox_types::digest::Digests;
 use devbox_types::entry::StatRequest;
 use devbox_types::file::WriteRequest;
+use devbox_types::metadata::{Group, MetadataChange, XattrChange};
 use devbox_types::operation::Operation;
+use devbox_types::patch::{PatchPlace, PatchRequest};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadRole};
 use devbox_types::{ActingUser, Entry, ListRequest, Timestamp};
 use futures_util::stream::{self, StreamExt as _};
@@ -62,6 +64,33 @@ fn attack_exchange_write_streamed() {
         ));
         arena.remove(&["new"]);
         written.map(drop)
+    });
+}
+
+#[test]
+fn attack_exchange_write_in_place() {
+    attack(rounds(QUICK), |arena| {
+        let name = ["file", ONLY_HERE, "sub/deep", "made"][arena.round % 4];
+        let request = WriteRequest { in_place: true, ..WriteRequest::to(arena.at(name)) };
+        let written = arena.run(arena.guest.write(&arena.grant, request, Body::from_bytes("written")));
+        arena.remove(&[ONLY_HERE, "made"]);
+        written.map(drop)
+    });
+}
+
+#[test]
+fn attack_exchange_patch() {
+    attack(rounds(QUICK), |arena| {
+        let place = [PatchPlace::End, PatchPlace::Offset(2)][arena.round / 4 % 2];
+        let request = PatchRequest {
+            atomic: arena.round % 16 < 8,
+            create: arena.round % 32 < 16,
+            truncate: Some(3),
+            ..PatchRequest::at(arena.at(["file", ONLY_HERE, "sub/deep", "made"][arena.round % 4]), place)
+        };
+        let patched = arena.run(arena.guest.patch(&arena.grant, request, Body::from_bytes("piece")));
+        arena.remove(&[ONLY_HERE, "made"]);
+        patched.map(drop)
     });
 }
 
@@ -232,6 +261,61 @@ fn attack_exchange_utime() {
             modified: Some(Timestamp::EPOCH),
             nofollow: arena.round % 8 < 4,
         })
+    });
+}
+
+#[test]
+fn attack_exchange_set_metadata() {
+    attack(rounds(QUICK), |arena| {
+        let attribute = XattrChange { name: b"user.attack".to_vec(), value: Some(b"set".to_vec()) };
+        let set = MetadataChange {
+            mode: Some(0o4777),
+            owner: Some(ActingUser::Uid(1000)),
+            group: Some(Group::Gid(1000)),
+            modified: Some(Timestamp::EPOCH),
+            xattrs: vec![attribute],
+            ..MetadataChange::default()
+        };
+        let path = arena.at(["file", ONLY_HERE, "sub", "sub/deep"][arena.round % 4]);
+        arena.apply(Operation::SetMetadata { path, set })
+    });
+}
+
+#[test]
+fn attack_exchange_hard_link_out() {
+    attack(rounds(QUICK), |arena| {
+        let from = arena.at(["file", ONLY_HERE, "sub/deep", "sub/only-here"][arena.round % 4]);
+        let linked = arena.apply(Operation::Link { from, to: path("/stolen") });
+        assert_nothing_stolen(arena);
+        linked
+    });
+}
+
+#[test]
+fn attack_exchange_hard_link_in() {
+    attack(rounds(QUICK), |arena| {
+        let to = arena.at(["made", "sub/made"][arena.round % 2]);
+        let linked = arena.apply(Operation::Link { from: path("/plain"), to });
+        arena.remove(&["made", "sub/made"]);
+        linked
+    });
+}
+
+#[test]
+fn attack_exchange_write_among_operations() {
+    attack(rounds(QUICK), |arena| {
+        let write = |name: &str, parents| Operation::Write {
+            path: arena.at(name),
+            content: b"written".to_vec(),
+            mode: None,
+            parents,
+            overwrite: true,
+            nofollow: arena.round % 2 == 0,
+        };
+        let operations = vec![write("file", false), write("sub/only-here", false), write("new/a", true)];
+        let written = arena.run(arena.guest.apply(&arena.grant, operations)).map(drop);
+        arena.remove(&["new", "sub/only-here"]);
+        written
     });
 }
 

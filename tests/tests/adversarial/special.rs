@@ -17,6 +17,7 @@ use devbox_types::archive::{ArchiveFormat, ArchiveRequest, UnpackRequest};
 use devbox_types::entry::StatRequest;
 use devbox_types::file::{ReadRequest, WriteRequest};
 use devbox_types::operation::Operation;
+use devbox_types::patch::{PatchPlace, PatchRequest};
 use devbox_types::upload::{UploadRequest, UploadRole};
 use devbox_types::{ErrorCode, Grant, ListRequest, Problem, Timestamp};
 use futures_util::stream::{self, StreamExt as _};
@@ -64,6 +65,15 @@ impl Ground {
         made("walk", in_time(walk(guest, list)).await);
         let write = || WriteRequest::to(at());
         made("write", in_time(guest.write(grant, write(), Body::from_bytes("new"))).await.map(drop));
+        let in_place = WriteRequest { in_place: true, ..write() };
+        made(
+            "write in place",
+            in_time(guest.write(grant, in_place, Body::from_bytes("new"))).await.map(drop),
+        );
+        for atomic in [false, true] {
+            let patch = PatchRequest { atomic, create: true, ..PatchRequest::at(at(), PatchPlace::End) };
+            made("patch", in_time(guest.patch(grant, patch, Body::from_bytes("new"))).await.map(drop));
+        }
         let part = UploadPart { request: write(), body: Body::from_bytes("new") };
         let parts = stream::iter([Ok(part)]).boxed();
         made("write many", in_time(guest.write_many(grant, parts)).await.map(drop));
@@ -159,7 +169,7 @@ async fn attack_fifo_hangs_nobody() {
             }
             let outcomes = ground.every_call(name).await;
             assert_sensible(name, &outcomes);
-            for call in ["read", "write", "write many"] {
+            for call in ["read", "write", "write in place", "patch", "write many"] {
                 assert_eq!(code(&outcomes, call), Some(ErrorCode::NotARegularFile), "{call} of {name}");
             }
             assert_eq!(code(&outcomes, "list"), None);
@@ -186,7 +196,7 @@ async fn attack_device_is_never_opened() {
             for name in ["/dir/link", "/dir/device"] {
                 let outcomes = ground.every_call(name).await;
                 assert_sensible(name, &outcomes);
-                for call in ["read", "write", "write many"] {
+                for call in ["read", "write", "write in place", "patch", "write many"] {
                     assert_eq!(code(&outcomes, call), Some(ErrorCode::NotARegularFile), "{call} of {name}");
                 }
                 assert!(ground.host("copied").symlink_metadata().is_err_and(|_| true) || name == "/dir/link");
@@ -204,7 +214,7 @@ async fn attack_socket_is_never_connected_to() {
         listener.set_nonblocking(true).expect("a flag");
         let outcomes = ground.every_call("/dir/socket").await;
         assert_sensible("a socket", &outcomes);
-        for call in ["read", "write", "write many"] {
+        for call in ["read", "write", "write in place", "patch", "write many"] {
             assert_eq!(code(&outcomes, call), Some(ErrorCode::NotARegularFile), "{call}");
         }
         let nobody = listener.accept().expect_err("nobody came");

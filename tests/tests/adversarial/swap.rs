@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use devbox_agent::{LocalGuest, LocalGuestOptions};
 use devbox_guest::contract::UploadPart;
 use devbox_guest::{Body, Files as _};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::{WriteRequest, Written};
 use devbox_types::{Entry, ErrorCode, Etag, Grant, Problem, WriteCondition};
 use futures_util::stream::{self, StreamExt as _};
@@ -44,7 +45,9 @@ impl Ground {
 
     fn entry(&self) -> Entry {
         let grant = Grant::whole_box();
-        self.runtime.block_on(self.guest.stat(&grant, path("/file"), true)).expect("an entry")
+        self.runtime
+            .block_on(self.guest.stat(&grant, StatRequest::target_of(path("/file"))))
+            .expect("an entry")
     }
 
     /// The tag of the file as it is, once it is a strong one: a version that the clock cannot tell from the next is not matched.
