@@ -12,7 +12,7 @@ use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::rate::Meter;
 
-/// From how much debt on a new transfer is refused rather than slowed down: a caller who would wait longer than this for its
+/// From how much debt on new content is refused rather than slowed down: a caller who would wait longer than this for its
 /// first byte is better told so.
 const LARGE_DEBT: Duration = Duration::from_secs(10);
 
@@ -100,17 +100,23 @@ impl Allotment {
         place.map_err(|_| self.refuse(Excess::OpenRequests))
     }
 
-    /// A place for a transfer, until its last byte. Unless it is refused here, it is slowed down where it has to be, and
-    /// never cut off.
+    /// Whether content may begin to go this way: what is let in is slowed down where it has to be, and never cut off.
     ///
     /// # Errors
-    /// `rate_limited`: there is no place, or the debt of earlier transfers this way is large.
-    pub(crate) fn open_transfer(&self, direction: Direction) -> Result<OwnedSemaphorePermit, Problem> {
+    /// `rate_limited`: the debt of earlier content this way is large; with the time until it is not.
+    pub(crate) fn admit_content(&self, direction: Direction) -> Result<(), Problem> {
         let debt = self.bytes(direction).map_or(Duration::ZERO, Meter::debt);
-        if debt > LARGE_DEBT {
-            let pause = debt.saturating_sub(LARGE_DEBT);
-            return Err(self.refuse(Excess::ByteRate).with_retry_after(pause));
+        if debt <= LARGE_DEBT {
+            return Ok(());
         }
+        Err(self.refuse(Excess::ByteRate).with_retry_after(debt.saturating_sub(LARGE_DEBT)))
+    }
+
+    /// A place for a transfer, until its last byte.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub(crate) fn open_transfer(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = Arc::clone(&self.transfers).try_acquire_owned();
         place.map_err(|_| self.refuse(Excess::OpenTransfers))
     }

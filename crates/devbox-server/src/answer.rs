@@ -24,10 +24,7 @@ struct Content {
 }
 
 impl Content {
-    fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if let Some(pace) = &mut self.pace {
             ready!(pace.poll_turn(context));
         }
@@ -102,10 +99,7 @@ async fn watch(state: Weak<Mutex<Watched>>, pause: Duration) {
 }
 
 impl Watched {
-    fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.until = None;
         self.patience.rest();
         let Some(content) = &mut self.content else {
@@ -149,7 +143,7 @@ impl Body for Answer {
         match &self.0 {
             Kind::Plain(content) => content.body.size_hint(),
             // Asked for once, before the first frame.
-            Kind::Watched { size, .. } => size.clone(),
+            Kind::Watched { size, .. } => *size,
         }
     }
 }

@@ -56,8 +56,11 @@ pub struct Timeouts {
     pub body_pause: Duration,
     /// How long the client may take to read on, for each KiB of an answer that waits for it.
     pub answer_pause: Duration,
-    /// The first answer of an agent to a call that sends it no content.
+    /// The first answer of an agent to a call that sends it no content; also how long nothing moves in any other call until
+    /// the agent is asked for a sign of life, and how long it may take to give one.
     pub agent_answer: Duration,
+    /// How long an agent may work on a call in which nothing moves, as long as it answers when it is asked.
+    pub agent_work: Duration,
     /// How long requests may go on after the server is told to stop.
     pub grace: Duration,
 }
@@ -101,6 +104,7 @@ impl Default for Timeouts {
             body_pause: Duration::from_secs(60),
             answer_pause: Duration::from_secs(60),
             agent_answer: Duration::from_secs(60),
+            agent_work: Duration::from_secs(60 * 60),
             grace: Duration::from_secs(30),
         }
     }

@@ -13,6 +13,7 @@ use devbox_types::{ErrorCode, Grant, Problem, RequestId};
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Request, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::Service as _;
@@ -132,6 +133,9 @@ impl Edge {
         request_id: &RequestId,
     ) -> Result<Admitted, Refusal> {
         let (key, allotment) = authenticate(&self.app, request.headers())?;
+        if !request.body().is_end_stream() {
+            allotment.admit_content(Direction::In).map_err(Refusal::passing)?;
+        }
         let place = allotment.open_request().map_err(Refusal::passing)?;
         let record = find_box(&self.app.store, &key, reference)?;
         let grant = Grant {

@@ -8,6 +8,7 @@ mod audited;
 mod limited;
 mod record;
 mod scoped;
+mod vigil;
 
 use std::sync::Arc;
 

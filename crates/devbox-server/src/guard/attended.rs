@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
-use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, Uploads};
+use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, UploadPart, Uploads};
 use devbox_types::agent::AgentGreeting;
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::devbox::{BoxState, BoxStatus};
@@ -15,11 +15,11 @@ use devbox_types::operation::{Operation, Report};
 use devbox_types::patch::PatchRequest;
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{
-    BoxId, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId,
-};
+use devbox_types::{BoxId, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId};
+use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::vigil::Vigil;
 use crate::app::App;
 use crate::refusal::Refusal;
 
@@ -56,9 +56,39 @@ impl Attended {
         self.explained(answer.map_err(late).and_then(|answer| answer)).await
     }
 
-    /// A call that takes as long as its content, or its work, takes.
-    async fn patient<T>(&self, call: impl Future<Output = Result<T, Problem>> + Send) -> Result<T, Problem> {
-        self.explained(call.await).await
+    /// A call that takes as long as its content, or its work, takes: it is watched over.
+    async fn patient<T, C>(&self, call: impl FnOnce(Arc<dyn Guest>, Vigil) -> C) -> Result<T, Problem>
+    where
+        C: Future<Output = Result<T, Problem>>,
+    {
+        let outcome = async {
+            let guest = self.guest().await?;
+            let vigil = self.vigil(&guest, Some(self.app.config.timeouts.agent_work));
+            vigil.over(call(guest, vigil.clone())).await
+        };
+        self.explained(outcome.await).await
+    }
+
+    /// A call whose answer begins as soon as the agent has looked, and then streams: the beginning has a deadline, the rest
+    /// is watched over.
+    async fn streaming<T, C>(
+        &self,
+        call: impl FnOnce(Arc<dyn Guest>, Vigil) -> C + Send,
+    ) -> Result<T, Problem>
+    where
+        C: Future<Output = Result<T, Problem>> + Send,
+    {
+        self.prompt(async {
+            let guest = self.guest().await?;
+            let vigil = self.vigil(&guest, Some(self.app.config.timeouts.agent_work));
+            call(guest, vigil).await
+        })
+        .await
+    }
+
+    fn vigil(&self, guest: &Arc<dyn Guest>, longest: Option<Duration>) -> Vigil {
+        let patience = self.app.config.timeouts.agent_answer;
+        Vigil::new(Arc::clone(guest), Arc::clone(&self.app.metrics), patience, longest)
     }
 
     async fn explained<T>(&self, answer: Result<T, Problem>) -> Result<T, Problem> {
@@ -98,16 +128,19 @@ impl Files for Attended {
     async fn read(&self, grant: &Grant, request: ReadRequest) -> Result<FileContent, Problem> {
         // For a digest the agent reads the file to its end first.
         let takes_long = request.want_digest.is_some();
-        let call = async { self.guest().await?.read(grant, request).await };
-        if takes_long { self.patient(call).await } else { self.prompt(call).await }
+        let call = async |guest: Arc<dyn Guest>, vigil: Vigil| {
+            let FileContent { head, body } = guest.read(grant, request).await?;
+            Ok(FileContent { head, body: vigil.receiving(body) })
+        };
+        if takes_long { self.patient(call).await } else { self.streaming(call).await }
     }
 
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
-        self.patient(async { self.guest().await?.write(grant, request, body).await }).await
+        self.patient(async |guest, vigil| guest.write(grant, request, vigil.sending(body)).await).await
     }
 
     async fn patch(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
-        self.patient(async { self.guest().await?.patch(grant, request, body).await }).await
+        self.patient(async |guest, vigil| guest.patch(grant, request, vigil.sending(body)).await).await
     }
 
     async fn stat(&self, grant: &Grant, request: StatRequest) -> Result<Entry, Problem> {
@@ -119,15 +152,26 @@ impl Files for Attended {
     }
 
     async fn walk(&self, grant: &Grant, request: ListRequest) -> Result<EntryStream, Problem> {
-        self.prompt(async { self.guest().await?.walk(grant, request).await }).await
+        self.streaming(async |guest, vigil| {
+            let entries = guest.walk(grant, request).await?;
+            Ok(vigil.watched(entries, std::convert::identity).boxed())
+        })
+        .await
     }
 
     async fn apply(&self, grant: &Grant, operations: Vec<Operation>) -> Result<Report, Problem> {
-        self.patient(async { self.guest().await?.apply(grant, operations).await }).await
+        self.patient(async |guest, _| guest.apply(grant, operations).await).await
     }
 
     async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem> {
-        self.patient(async { self.guest().await?.write_many(grant, parts).await }).await
+        self.patient(async |guest, vigil| {
+            let parts = parts.map(move |part| {
+                let UploadPart { request, body } = part?;
+                Ok(UploadPart { request, body: vigil.sending(body) })
+            });
+            guest.write_many(grant, parts.boxed()).await
+        })
+        .await
     }
 }
 
@@ -135,11 +179,11 @@ impl Files for Attended {
 #[async_trait]
 impl Archives for Attended {
     async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem> {
-        self.prompt(async { self.guest().await?.pack(grant, request).await }).await
+        self.streaming(async |guest, vigil| Ok(vigil.receiving(guest.pack(grant, request).await?))).await
     }
 
     async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
-        self.patient(async { self.guest().await?.unpack(grant, request, body).await }).await
+        self.patient(async |guest, vigil| guest.unpack(grant, request, vigil.sending(body)).await).await
     }
 }
 
@@ -147,7 +191,7 @@ impl Archives for Attended {
 #[async_trait]
 impl Uploads for Attended {
     async fn create_upload(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem> {
-        self.patient(async { self.guest().await?.create_upload(grant, request).await }).await
+        self.patient(async |guest, _| guest.create_upload(grant, request).await).await
     }
 
     async fn append_upload(
@@ -156,7 +200,7 @@ impl Uploads for Attended {
         chunk: ChunkRequest,
         body: Body,
     ) -> Result<UploadStatus, Problem> {
-        self.patient(async { self.guest().await?.append_upload(grant, chunk, body).await }).await
+        self.patient(async |guest, vigil| guest.append_upload(grant, chunk, vigil.sending(body)).await).await
     }
 
     async fn look_at_upload(&self, grant: &Grant, id: UploadId) -> Result<UploadStatus, Problem> {
@@ -177,7 +221,14 @@ impl Processes for Attended {
         request: ProcessRequest,
         input: InputStream,
     ) -> Result<EventStream, Problem> {
-        self.prompt(async { self.guest().await?.run(grant, request, input).await }).await
+        self.prompt(async {
+            let guest = self.guest().await?;
+            // A program may be silent for as long as it runs.
+            let vigil = self.vigil(&guest, None);
+            let events = guest.run(grant, request, input).await?;
+            Ok(vigil.watched(events, std::convert::identity).boxed())
+        })
+        .await
     }
 
     async fn processes(&self, grant: &Grant) -> Result<Vec<ProcessSummary>, Problem> {

@@ -100,7 +100,9 @@ fn first_path(operations: &[Operation]) -> Option<String> {
         | Operation::Chown { path, .. }
         | Operation::Utime { path, .. }
         | Operation::Delete { path, .. } => path.to_string(),
-        Operation::Move { from, .. } | Operation::Copy { from, .. } | Operation::Link { from, .. } => from.to_string(),
+        Operation::Move { from, .. } | Operation::Copy { from, .. } | Operation::Link { from, .. } => {
+            from.to_string()
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 //! How much the caller may, at once and in all.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
@@ -14,9 +14,7 @@ use devbox_types::operation::{Operation, Report};
 use devbox_types::patch::PatchRequest;
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{
-    Coded as _, Entry, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId,
-};
+use devbox_types::{Coded as _, Entry, Grant, ListPage, ListRequest, Problem, ProcessId, UploadId};
 use futures_util::StreamExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -37,8 +35,16 @@ impl<G> Limited<G> {
         Self { guest, max_bytes, allotment }
     }
 
-    fn slot(&self, direction: Direction) -> Result<OwnedSemaphorePermit, Problem> {
-        self.allotment.open_transfer(direction)
+    /// A place for a transfer to the box. The edge has asked for the rate of its bytes already: short contents are read before
+    /// they get here.
+    fn slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.allotment.open_transfer()
+    }
+
+    /// The same for one to the client.
+    fn slot_out(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.allotment.admit_content(Direction::Out)?;
+        self.allotment.open_transfer()
     }
 
     fn limit(&self, grant: &Grant) -> u64 {
@@ -112,13 +118,13 @@ fn hold<S: futures_util::Stream>(
 #[async_trait]
 impl<G: Guest> Files for Limited<G> {
     async fn read(&self, grant: &Grant, request: ReadRequest) -> Result<FileContent, Problem> {
-        let slot = self.slot(Direction::Out)?;
+        let slot = self.slot_out()?;
         let FileContent { head, body } = self.guest.read(grant, request).await?;
         Ok(FileContent { head, body: holding(slot, body) })
     }
 
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
-        let _slot = self.slot(Direction::In)?;
+        let _slot = self.slot()?;
         let limit = self.limit(grant);
         if request.length.is_some_and(|length| length > limit) {
             return Err(too_large(limit).with_path(&request.path));
@@ -129,7 +135,7 @@ impl<G: Guest> Files for Limited<G> {
     }
 
     async fn patch(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
-        let _slot = self.slot(Direction::In)?;
+        let _slot = self.slot()?;
         // The content itself may be no larger, and the box counts what the file becomes.
         let limit = self.limit(grant);
         if request.length.is_some_and(|length| length > limit) {
@@ -150,7 +156,7 @@ impl<G: Guest> Files for Limited<G> {
     }
 
     async fn walk(&self, grant: &Grant, request: ListRequest) -> Result<EntryStream, Problem> {
-        let slot = self.slot(Direction::Out)?;
+        let slot = self.slot_out()?;
         Ok(hold(slot, self.guest.walk(grant, request).await?).boxed())
     }
 
@@ -161,7 +167,7 @@ impl<G: Guest> Files for Limited<G> {
     }
 
     async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem> {
-        let _slot = self.slot(Direction::In)?;
+        let _slot = self.slot()?;
         let allowance = Allowance::new(self.limit(grant));
         let limit = allowance.limit;
         let bounded = parts.map(move |part| {
@@ -178,12 +184,12 @@ impl<G: Guest> Files for Limited<G> {
 #[async_trait]
 impl<G: Guest> Archives for Limited<G> {
     async fn pack(&self, grant: &Grant, request: ArchiveRequest) -> Result<Body, Problem> {
-        let slot = self.slot(Direction::Out)?;
+        let slot = self.slot_out()?;
         Ok(holding(slot, self.guest.pack(grant, request).await?))
     }
 
     async fn unpack(&self, grant: &Grant, request: UnpackRequest, body: Body) -> Result<Report, Problem> {
-        let _slot = self.slot(Direction::In)?;
+        let _slot = self.slot()?;
         // The archive itself may be no larger, and the box counts what comes out of it.
         let limit = self.limit(grant);
         let body = Allowance::new(limit).bound(body).map_err(|_| too_large(limit))?;
@@ -209,7 +215,7 @@ impl<G: Guest> Uploads for Limited<G> {
         chunk: ChunkRequest,
         body: Body,
     ) -> Result<UploadStatus, Problem> {
-        let _slot = self.slot(Direction::In)?;
+        let _slot = self.slot()?;
         let limit = self.limit(grant);
         let left = limit.saturating_sub(chunk.offset);
         let body = Allowance::new(left).bound(body).map_err(|_| too_large(limit))?;

@@ -12,8 +12,7 @@ use devbox_types::patch::PatchRequest;
 use devbox_types::process::{ProcessRequest, ProcessSummary, SignalRequest};
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
 use devbox_types::{
-    ActingUser, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, Right, Rights,
-    UploadId,
+    ActingUser, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, ProcessId, Right, Rights, UploadId,
 };
 
 /// Refuses what the caller's key does not allow, before anything reaches the box. The engine asks again, of the grant.

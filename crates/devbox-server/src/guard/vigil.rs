@@ -47,10 +47,7 @@ impl Vigil {
     }
 
     /// Waits for the outcome of a call, unless the agent is given up first; the call is then dropped, and so cut off.
-    pub(super) async fn over<T>(
-        &self,
-        call: impl Future<Output = Result<T, Problem>>,
-    ) -> Result<T, Problem> {
+    pub(super) async fn over<T>(&self, call: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
         tokio::select! {
             biased;
             outcome = call => outcome,
@@ -107,14 +104,20 @@ impl Vigil {
             }
             if !matches!(timeout(watch.patience, watch.guest.greet()).await, Ok(Ok(_))) {
                 watch.metrics.stalled(Stall::Agent);
-                return Problem::new(ErrorCode::AgentUnreachable, "the agent of the box shows no sign of life")
-                    .with_hint("stop and start the box if it stays so");
+                return Problem::new(
+                    ErrorCode::AgentUnreachable,
+                    "the agent of the box shows no sign of life",
+                )
+                .with_hint("stop and start the box if it stays so");
             }
             let silent = self.last().elapsed();
             if watch.longest.is_some_and(|longest| silent >= longest) {
                 watch.metrics.stalled(Stall::Agent);
-                return Problem::new(ErrorCode::Timeout, "the agent of the box lives, but the call does not go on")
-                    .with_hint("stop and start the box if it stays so");
+                return Problem::new(
+                    ErrorCode::Timeout,
+                    "the agent of the box lives, but the call does not go on",
+                )
+                .with_hint("stop and start the box if it stays so");
             }
             next = Instant::now() + watch.patience;
         }

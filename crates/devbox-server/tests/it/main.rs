@@ -3,10 +3,14 @@
 mod audit;
 mod boxes;
 mod files;
+mod freezing;
 mod house;
 mod keys;
+mod limits;
 mod problems;
 mod restart;
 mod shutdown;
+mod slow;
+mod stalled;
 mod tls;
 mod wire;
