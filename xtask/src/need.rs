@@ -37,6 +37,12 @@ pub(crate) const PYTHON: Need = Need::Program { name: "python3", package: "pytho
 pub(crate) const MKFS_EXT4: Need = Need::Program { name: "mkfs.ext4", package: "e2fsprogs" };
 /// The same, of the third kind.
 pub(crate) const MKFS_XFS: Need = Need::Program { name: "mkfs.xfs", package: "xfsprogs" };
+/// Packs and unpacks beside us, with tar, which every machine has.
+pub(crate) const ZIP: Need = Need::Program { name: "zip", package: "zip" };
+/// The other way.
+pub(crate) const UNZIP: Need = Need::Program { name: "unzip", package: "unzip" };
+/// Compresses tars.
+pub(crate) const ZSTD: Need = Need::Program { name: "zstd", package: "zstd" };
 /// Speaks to the server in the examples.
 pub(crate) const CURL: Need = Need::Program { name: "curl", package: "curl" };
 /// Runs the tus client that is not ours.

@@ -36,7 +36,11 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite { name: "graph", needs: &[], work: Work::Check(graph::check) },
     Suite { name: "build", needs: &[need::COMPILER, need::PYTHON], work: Work::Check(build) },
     Suite { name: "generated", needs: &[need::COMPILER], work: Work::Check(generate::check) },
-    Suite { name: "unit", needs: &[need::COMPILER, need::PYTHON], work: Work::Tests(unit) },
+    Suite {
+        name: "unit",
+        needs: &[need::COMPILER, need::PYTHON, need::ZIP, need::UNZIP, need::ZSTD],
+        work: Work::Tests(unit),
+    },
     Suite {
         name: "e2e",
         needs: &[Need::Root, need::COMPILER, need::PYTHON, need::MKFS_BTRFS, need::MKFS_EXT4],

@@ -174,11 +174,7 @@ enum Begun {
 }
 
 /// Answers a batch that was written before: what comes is compared with what came then, and has no effect.
-async fn answer_again(
-    repeat: Repeat,
-    mut parts: UploadParts,
-    deadline: Deadline,
-) -> Result<Report, Problem> {
+async fn answer_again(repeat: Repeat, mut parts: UploadParts, deadline: Deadline) -> Result<Report, Problem> {
     let mut printer = Fingerprinter::default();
     while let Some(part) = deadline.bound(parts.next()).await? {
         let UploadPart { request, mut body } = part?;

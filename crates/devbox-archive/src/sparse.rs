@@ -70,8 +70,12 @@ impl SparseMap {
 
     /// The map as PAX 1.0 has it before the data: whole blocks.
     pub(crate) fn to_blocks(&self) -> Vec<u8> {
-        let mut text = format!("{}\n", self.segments.len());
-        for Segment { offset, length } in &self.segments {
+        // GNU tar makes a file no longer than its last piece, so a hole at the end has an empty one behind it.
+        let end = Segment { offset: self.size, length: 0 };
+        let last = self.segments.last().map_or(0, |last| last.offset + last.length);
+        let closing = (last < self.size).then_some(&end);
+        let mut text = format!("{}\n", self.segments.len() + usize::from(closing.is_some()));
+        for Segment { offset, length } in self.segments.iter().chain(closing) {
             text.push_str(&format!("{offset}\n{length}\n"));
         }
         let mut blocks = text.into_bytes();
@@ -180,7 +184,11 @@ pub(crate) fn read_ahead(input: &mut impl Read, size: u64, stored: u64) -> Resul
 
 /// Whether the archive has as many bytes as a map tells of; otherwise readers would find the next header elsewhere.
 pub(crate) fn check_stored(map: &SparseMap, stored: u64) -> Result<(), ArchiveError> {
-    if map.stored() == stored { Ok(()) } else { Err(malformed("a sparse map does not have the size of its data")) }
+    if map.stored() == stored {
+        Ok(())
+    } else {
+        Err(malformed("a sparse map does not have the size of its data"))
+    }
 }
 
 /// The map of the oldest way: in the header, and in blocks behind it while they say that there are more.
@@ -238,7 +246,9 @@ impl<R: Read> Numbers<'_, R> {
         let mut digits = Vec::with_capacity(DIGITS);
         loop {
             match self.byte()? {
-                b'\n' => return decimal(&digits).ok_or_else(|| malformed("a number of a sparse map is none")),
+                b'\n' => {
+                    return decimal(&digits).ok_or_else(|| malformed("a number of a sparse map is none"));
+                }
                 byte if digits.len() < DIGITS => digits.push(byte),
                 _ => return Err(malformed("a number of a sparse map is none")),
             }
@@ -301,7 +311,9 @@ mod tests {
         let blocks = map.to_blocks();
         assert!(blocks.len() > BLOCK && blocks.len().is_multiple_of(BLOCK));
         let stored = blocks.len() as u64 + map.stored();
-        assert_eq!(read_ahead(&mut &blocks[..], 1 << 40, stored).expect("a map"), map);
+        let read = read_ahead(&mut &blocks[..], 1 << 40, stored).expect("a map");
+        assert_eq!((read.size(), &read.segments()[..200]), (map.size(), map.segments()));
+        assert_eq!(read.segments()[200..], segments(&[(1 << 40, 0)]), "GNU tar needs to be told of the end");
         assert!(read_ahead(&mut &blocks[..], 1 << 40, stored - 1).is_err(), "too little data");
         assert!(read_ahead(&mut &blocks[..], 1 << 40, 512).is_err(), "a map beyond its file");
         assert!(read_ahead(&mut &blocks[..], 1000, stored).is_err(), "a map beyond the size");

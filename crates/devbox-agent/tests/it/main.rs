@@ -5,5 +5,6 @@ mod conformance;
 mod pack;
 mod pid_one;
 mod support;
+mod tools;
 mod unpack;
 mod uploads;
