@@ -218,6 +218,10 @@ impl Applying<'_> {
             .at("remember", path)?;
             return crate::publish::exchange(directory, staged, &place.name).at("publish", path);
         }
+        // An undo knows what it may remove by its inode number, which is not new where it is one more name of a file.
+        if existing.is_some() {
+            return Err(FsError::Exists { path: path.clone() });
+        }
         self.plan_at(place, |number| Undo::Remove {
             at: Spot { directory: number, name: target },
             inode,

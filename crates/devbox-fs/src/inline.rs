@@ -5,9 +5,11 @@ use std::os::fd::AsFd;
 use devbox_types::file::WriteRequest;
 use devbox_types::operation::{Operation, Operations};
 use devbox_types::{BoxPath, WriteCondition};
+use rustix::io::Errno;
 
 use crate::apply::Applying;
 use crate::attributes::Attributes;
+use crate::confine::open_entry;
 use crate::error::{At as _, FsError};
 use crate::stage::{Draft, Target};
 use crate::view::Place;
@@ -42,31 +44,24 @@ impl Applying<'_> {
         if self.report.bytes > limit {
             return Err(FsError::TooLarge { limit_bytes: limit });
         }
-        if self.transaction.is_some() {
-            return self.write_beside(request, content, overwrite);
-        }
         let path = request.path.clone();
         if !overwrite {
             request.condition = WriteCondition::Absent;
         }
-        match self.view.write_file(request, content) {
+        let written = match self.transaction.is_some() {
+            true => self.write_beside(request, content),
+            false => self.view.write_file(request, content).map(drop),
+        };
+        match written {
             Err(FsError::PreconditionFailed { .. }) => Err(FsError::Exists { path }),
-            written => written.map(drop),
+            written => written,
         }
     }
 
-    fn write_beside(
-        &mut self,
-        request: WriteRequest,
-        content: &[u8],
-        overwrite: bool,
-    ) -> Result<(), FsError> {
+    fn write_beside(&mut self, request: WriteRequest, content: &[u8]) -> Result<(), FsError> {
         let path = request.path.clone();
         let Target { place, seen, made } = self.view.target(&request, &mut self.transaction)?;
         self.count_made(&made);
-        if seen.is_some() && !overwrite {
-            return Err(FsError::Exists { path });
-        }
         let staged = self.reserve(&place).at("remember", &path)?;
         let mut draft = Draft::create(&place.directory, staged.clone(), request, u64::MAX)?;
         draft.write(content)?;
@@ -84,7 +79,11 @@ impl Applying<'_> {
         path: &BoxPath,
     ) -> Result<(), FsError> {
         let conflict = || FsError::Conflict { paths: vec![path.clone()] };
-        let now = place.find().at("look at", path)?;
+        let held = match open_entry(place.directory.as_fd(), &place.name) {
+            Err(Errno::NOENT) => None,
+            held => Some(held.at("look at", path)?),
+        };
+        let now = held.as_ref().map(|held| Attributes::of(held.as_fd())).transpose().at("look at", path)?;
         let same = match (&now, seen) {
             (None, None) => true,
             (Some(now), Some(seen)) => now.is_same_version(seen),
@@ -97,9 +96,11 @@ impl Applying<'_> {
             Err(FsError::Exists { .. } | FsError::NotFound { .. }) => return Err(conflict()),
             published => published?,
         }
-        let Some(seen) = seen else { return Ok(()) };
-        // What the exchange took out is what would be lost.
+        let (Some(seen), Some(held)) = (seen, held) else { return Ok(()) };
+        // What the exchange took out is what would be lost. The copy-up of an overlay may give it another inode number; the
+        // descriptor follows it.
         let out = Attributes::at(place.directory.as_fd(), staged).at("look at", path)?;
-        if out.is_same_content(seen) { Ok(()) } else { Err(conflict()) }
+        let is_held = Attributes::of(held.as_fd()).at("look at", path)?.id() == out.id();
+        if is_held && out.is_same_content(seen) { Ok(()) } else { Err(conflict()) }
     }
 }

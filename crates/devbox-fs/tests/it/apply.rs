@@ -263,3 +263,34 @@ fn a_deep_tree_is_deleted_with_few_descriptors() {
     assert_eq!(report.entries, u64::try_from(DEPTH).expect("small"));
     assert_eq!(fixture.everything(), [""; 0]);
 }
+
+/// An undo that went by the inode number alone removed the very file, once its new name was taken by another name of it.
+#[test]
+fn a_hard_link_that_fails_in_a_list_leaves_the_file() {
+    for to in ["/file", "/tree/again"] {
+        let fixture = sample();
+        let view = fixture.view();
+        one(&view, Operation::Link { from: path("/file"), to: path("/tree/again") }).expect("linked");
+        let before = fixture.everything();
+        let link = Operation::Link { from: path("/file"), to: path(to) };
+        assert_eq!(code(view.apply(&[mkdir("/new"), link])), ErrorCode::Exists);
+        assert_eq!(fixture.everything(), before);
+    }
+}
+
+/// A write that may not replace answers alike for a directory in its place, alone and among others.
+#[test]
+fn a_write_that_may_not_replace_finds_a_directory() {
+    let fixture = sample();
+    let view = fixture.view();
+    let write = Operation::Write {
+        path: path("/tree"),
+        content: Vec::new(),
+        mode: None,
+        parents: false,
+        overwrite: false,
+        nofollow: false,
+    };
+    assert_eq!(code(one(&view, write.clone())), ErrorCode::Exists);
+    assert_eq!(code(view.apply(&[write, mkdir("/new")])), ErrorCode::Exists);
+}

@@ -112,9 +112,8 @@ fn outcomes_outlive_the_process_and_the_oldest_go() {
     }
     let again = BoxRoot::open(fixture.directory.path(), RootOptions::default()).expect("a root");
     for root in [&fixture.root, &again] {
-        let repeat = |number: usize| {
-            keyed(root, &format!("key{number}")).apply(&[mkdir(&format!("/d{number}"))])
-        };
+        let repeat =
+            |number: usize| keyed(root, &format!("key{number}")).apply(&[mkdir(&format!("/d{number}"))]);
         for number in 3..MANY {
             repeat(number).expect("answered");
         }
@@ -201,7 +200,10 @@ fn after_a_kill_at_any_moment_effect_and_outcome_are_both_there_or_neither() {
         for number in done.saturating_sub(300)..done + 2 {
             keyed(&root, &format!("key{number}")).apply(&two(number)).expect("done or answered");
             for name in ["a", "b"] {
-                assert!(directory.path().join(format!("{name}{number}")).is_dir(), "{name}{number} of {done}");
+                assert!(
+                    directory.path().join(format!("{name}{number}")).is_dir(),
+                    "{name}{number} of {done}"
+                );
             }
         }
         for number in (0..done).rev().take(2) {

@@ -8,6 +8,7 @@ mod fixture;
 mod keys;
 mod listing;
 mod metadata;
+mod model;
 mod patching;
 mod reading;
 mod recovery;

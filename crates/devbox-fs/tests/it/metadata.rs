@@ -96,7 +96,8 @@ fn a_failure_takes_all_of_it_back() {
 fn a_version_is_asked_for() {
     let fixture = Fixture::new();
     let view = fixture.view();
-    let change = |tag: Etag| MetadataChange { mode: Some(0o600), if_match: vec![tag], ..MetadataChange::default() };
+    let change =
+        |tag: Etag| MetadataChange { mode: Some(0o600), if_match: vec![tag], ..MetadataChange::default() };
     let old = write_to(&view, "/file", "one").expect("written").entry.etag.expect("a tag");
     let new = loop {
         let tag = view.stat(&path("/file"), false).expect("an entry").etag.expect("a tag");
@@ -171,7 +172,8 @@ fn links_are_followed_inside_or_acted_upon() {
         view.apply(&[set("/link", times(false))]).expect("followed");
         assert_eq!(fixture.host("in/file").metadata().expect("metadata").mtime(), 100);
         assert_ne!(fixture.host("in/link").symlink_metadata().expect("metadata").mtime(), 100);
-        let entry = view.apply(&[set("/link", times(true))]).expect("the link itself").entry.expect("the entry");
+        let entry =
+            view.apply(&[set("/link", times(true))]).expect("the link itself").entry.expect("the entry");
         assert_eq!(entry.target.as_deref(), Some(&b"file"[..]));
         assert_eq!(fixture.host("in/link").symlink_metadata().expect("metadata").mtime(), 100);
         let tagged = xattrs(vec![xattr("user.a", Some(b"x"))]);
@@ -272,11 +274,9 @@ fn small_files_are_written_among_other_operations() {
         assert_eq!((report.entries, report.bytes), (5, 5));
         let after = ["a new", "moved c", "new/", "new/d d", "x/", "x/y/", "x/y/z deep"];
         assert_eq!(fixture.everything(), after);
-        for failing in [
-            write("/a", b"again", false),
-            write("/missing/e", b"e", false),
-            write("/new", b"e", true),
-        ] {
+        for failing in
+            [write("/a", b"again", false), write("/missing/e", b"e", false), write("/new", b"e", true)]
+        {
             let list = [write("/a", b"lost", true), with_parents(write("/p/q", b"q", false)), failing];
             assert!(view.apply(&list).is_err());
             assert_eq!(fixture.everything(), after, "all of it was taken back");

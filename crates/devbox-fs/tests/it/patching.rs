@@ -151,7 +151,9 @@ fn limits_count_what_the_file_becomes() {
         (atomic(PatchRequest::truncation(path("/a"), 9)), ""),
         (atomic(PatchRequest { create: true, ..at("/new", 8) }), "x"),
     ] {
-        for result in [view.patch_file(&patch, content.as_bytes()), in_pieces(&view, &patch, content.as_bytes())] {
+        for result in
+            [view.patch_file(&patch, content.as_bytes()), in_pieces(&view, &patch, content.as_bytes())]
+        {
             let error = result.expect_err("too large");
             let nothing = Stands { written_bytes: 0, size_bytes: 10 };
             assert!(stands(error).is_none_or(|stands| stands == nothing), "{patch:?}");
@@ -322,7 +324,8 @@ fn what_is_verified_is_read_back_and_published() {
     let view = fixture.view();
     fixture.put("a", "old");
     let content = vec![7; 300_000];
-    let verified = WriteRequest { verify: true, durability: Durability::Power, ..WriteRequest::to(path("/b")) };
+    let verified =
+        WriteRequest { verify: true, durability: Durability::Power, ..WriteRequest::to(path("/b")) };
     view.write_file(verified, &content).expect("written");
     assert!(std::fs::read(fixture.host("b")).expect("read") == content);
     view.patch_file(&PatchRequest { verify: true, ..atomic(at("/a", 1)) }, b"verified").expect("patched");
@@ -339,7 +342,9 @@ fn attack_patch_through_links() {
         let fixture = Fixture::confined(confinement);
         fixture.put("in/file", "inside");
         fixture.put("secret", "secret");
-        for (name, target) in [("in/up", "../secret"), ("in/abs", "/secret"), ("in/ok", "file"), ("in/none", "new")] {
+        for (name, target) in
+            [("in/up", "../secret"), ("in/abs", "/secret"), ("in/ok", "file"), ("in/none", "new")]
+        {
             symlink(target, fixture.host(name)).expect("a link");
         }
         let view = fixture.scoped("/in");
@@ -347,7 +352,10 @@ fn attack_patch_through_links() {
             for name in ["/up", "/abs", "/up/x"] {
                 let patch = PatchRequest { atomic: is_atomic, create: true, ..end(name) };
                 let refused = code(view.patch_file(&patch, b"x"));
-                assert!([ErrorCode::PathEscapes, ErrorCode::NotADirectory].contains(&refused), "{name} {refused}");
+                assert!(
+                    [ErrorCode::PathEscapes, ErrorCode::NotADirectory].contains(&refused),
+                    "{name} {refused}"
+                );
             }
             let patch = PatchRequest { atomic: is_atomic, nofollow: true, ..end("/ok") };
             assert_eq!(code(view.patch_file(&patch, b"x")), ErrorCode::NotARegularFile);
