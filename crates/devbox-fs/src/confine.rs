@@ -9,8 +9,9 @@ use crate::attributes::Attributes;
 
 /// Linux's MAXSYMLINKS.
 const MAX_LINKS: usize = 40;
-/// openat2 answers EAGAIN when a rename anywhere on the machine races a `..`; beyond this many it is `busy`.
-const MAX_RACES: usize = 128;
+/// openat2 answers EAGAIN when a rename anywhere on the machine races a `..`; who renames without pause could keep others from
+/// their files, so beyond this many the way is gone by hand.
+const MAX_RACES: usize = 16;
 
 /// How paths are resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +47,12 @@ impl Anchor<'_> {
     ///
     /// EXDEV means that it leads out of a strict anchor.
     pub(crate) fn open(&self, path: &[u8], follow: bool) -> Result<OwnedFd, Errno> {
+        let flags = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
         match self.confinement {
-            Confinement::OpenAt2 if follow => self.open_by_kernel(path, OFlags::empty()),
-            Confinement::OpenAt2 => self.open_by_kernel(path, OFlags::NOFOLLOW),
+            Confinement::OpenAt2 => match self.open_by_kernel(path, flags) {
+                Err(Errno::AGAIN) => self.open_by_hand(path, follow),
+                opened => opened,
+            },
             Confinement::Descriptors => self.open_by_hand(path, follow),
         }
     }
@@ -56,7 +60,10 @@ impl Anchor<'_> {
     /// The same for a directory, or a link to one.
     pub(crate) fn open_directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         if self.confinement == Confinement::OpenAt2 {
-            return self.open_by_kernel(path, OFlags::DIRECTORY);
+            match self.open_by_kernel(path, OFlags::DIRECTORY) {
+                Err(Errno::AGAIN) => {}
+                opened => return opened,
+            }
         }
         let fd = self.open_by_hand(path, true)?;
         if Attributes::of(fd.as_fd())?.is_directory() { Ok(fd) } else { Err(Errno::NOTDIR) }

@@ -171,3 +171,31 @@ fn attack_hard_link_to_the_outside() {
     write_to(&root.enter(&Grant::whole_box()).expect("a view"), "/a", "inside").expect("written");
     assert_eq!(std::fs::read_to_string(outside).expect("read"), "outside");
 }
+
+/// The kernel refuses a `..` that races a rename anywhere on the machine (openat2(2), EAGAIN); who renames without pause keeps
+/// nobody from his files by it.
+#[test]
+fn attack_renames_without_pause() {
+    let whole = tempfile::tempdir().expect("a directory");
+    for name in ["one", "other", "root", "root/a", "root/b"] {
+        std::fs::create_dir(whole.path().join(name)).expect("a directory");
+    }
+    std::fs::write(whole.path().join("root/file"), "content").expect("written");
+    std::os::unix::fs::symlink("../b/../file", whole.path().join("root/a/link")).expect("a link");
+    let root = BoxRoot::open(&whole.path().join("root"), RootOptions::default()).expect("a root");
+    let view = root.enter(&Grant::whole_box()).expect("a view");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                let (one, other) = (whole.path().join("one"), whole.path().join("other"));
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
+                }
+            });
+        }
+        let failed = (0..5000).find_map(|_| read_from(&view, "/a/link").err());
+        stop.store(true, Ordering::Relaxed);
+        assert!(failed.is_none(), "{failed:?}");
+    });
+}
