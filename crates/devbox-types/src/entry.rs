@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::etag::Etag;
 use crate::metadata::Xattr;
-use crate::path::{BoxPath, WirePath};
+use crate::path::{BoxPath, BoxPathError, WirePath};
 use crate::time::Timestamp;
 
 /// The type of a file, as `stat` has it.
@@ -31,6 +31,7 @@ pub enum EntryKind {
 /// The metadata of one entry. For a directory listing, `path` is the entry's whole path, not only its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(try_from = "Fields")]
 pub struct Entry {
     /// Where it is, below the caller's root.
     #[serde(flatten)]
@@ -68,6 +69,49 @@ pub struct Entry {
     /// Its `user.*` extended attributes, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xattrs: Option<Vec<Xattr>>,
+}
+
+/// An entry as its fields come. Read through this, because a flattened field makes serde keep each field in memory of its own
+/// until all are there, which costs more than all else in an entry.
+#[derive(Deserialize)]
+struct Fields {
+    path: Option<String>,
+    path_b64: Option<String>,
+    kind: EntryKind,
+    size_bytes: u64,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    owner: Option<String>,
+    modified: Timestamp,
+    changed: Timestamp,
+    links: u64,
+    #[serde(default, with = "crate::bytes_text::optional")]
+    target: Option<Vec<u8>>,
+    etag: Option<Etag>,
+    xattrs: Option<Vec<Xattr>>,
+}
+
+impl TryFrom<Fields> for Entry {
+    type Error = BoxPathError;
+
+    fn try_from(fields: Fields) -> Result<Self, BoxPathError> {
+        Ok(Self {
+            path: WirePath::from_fields(fields.path, fields.path_b64)?,
+            kind: fields.kind,
+            size_bytes: fields.size_bytes,
+            mode: fields.mode,
+            uid: fields.uid,
+            gid: fields.gid,
+            owner: fields.owner,
+            modified: fields.modified,
+            changed: fields.changed,
+            links: fields.links,
+            target: fields.target,
+            etag: fields.etag,
+            xattrs: fields.xattrs,
+        })
+    }
 }
 
 /// Which entry to look at, and how.
@@ -130,4 +174,35 @@ pub struct ListPage {
     /// Where the next page begins; absent on the last. Base64, opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_survives_the_wire_with_every_field() {
+        for path in [&b"/a/b"[..], b"/caf\xe9", b"/"] {
+            let entry = Entry {
+                path: BoxPath::parse(path).expect("a path").into(),
+                kind: EntryKind::Symlink,
+                size_bytes: u64::MAX,
+                mode: 0o7777,
+                uid: 1,
+                gid: 2,
+                owner: Some("user".to_owned()),
+                modified: Timestamp::from_nanoseconds(-1),
+                changed: Timestamp::from_nanoseconds(1),
+                links: 3,
+                target: Some(b"\xff".to_vec()),
+                etag: Some("\"a\"".parse().expect("a tag")),
+                xattrs: Some(vec![Xattr { name: b"user.a".to_vec(), value: vec![0] }]),
+            };
+            let bare = Entry { owner: None, target: None, etag: None, xattrs: None, ..entry.clone() };
+            for entry in [entry, bare] {
+                let json = serde_json::to_string(&entry).expect("JSON");
+                assert_eq!(serde_json::from_str::<Entry>(&json).expect("an entry"), entry, "{json}");
+            }
+        }
+    }
 }

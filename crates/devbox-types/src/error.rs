@@ -85,6 +85,7 @@ error_codes! {
     NotRunning = "not_running", 409, false, "The box is not running";
     PreconditionFailed = "precondition_failed", 412, false, "The condition of the request does not hold";
     TooLarge = "too_large", 413, false, "The content is larger than the limit";
+    UnsupportedCoding = "unsupported_coding", 415, false, "The content coding is not taken here";
     RangeNotSatisfiable = "range_not_satisfiable", 416, false, "The range lies outside the file";
     DigestMismatch = "digest_mismatch", 422, true, "The content does not have the announced digest";
     IdempotencyMismatch = "idempotency_mismatch", 422, false, "The idempotency key was used for another request";

@@ -34,6 +34,19 @@ impl Etag {
         Self { opaque: format!("{inode:x}-{ctime_nanoseconds:x}-{size_bytes:x}"), weak }
     }
 
+    /// The tag of the same version in another form, such as under a content coding.
+    #[must_use]
+    pub fn with_suffix(&self, form: &str) -> Self {
+        Self { opaque: format!("{}+{form}", self.opaque), weak: self.weak }
+    }
+
+    /// The tag of the version, and the form that it is in, if it names one.
+    #[must_use]
+    pub fn split_suffix(&self) -> Option<(Self, &str)> {
+        let (version, form) = self.opaque.rsplit_once('+')?;
+        Some((Self { opaque: version.to_owned(), weak: self.weak }, form))
+    }
+
     /// Whether it is weak.
     #[must_use]
     pub fn is_weak(&self) -> bool {

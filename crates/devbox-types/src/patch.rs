@@ -87,7 +87,9 @@ pub struct ContentRange {
 
 /// A text is not a `Content-Range` that content can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a Content-Range is written `bytes FIRST-LAST/*` or `bytes FIRST-LAST/TOTAL`, FIRST not beyond LAST, LAST below TOTAL")]
+#[error(
+    "a Content-Range is written `bytes FIRST-LAST/*` or `bytes FIRST-LAST/TOTAL`, FIRST not beyond LAST, LAST below TOTAL"
+)]
 pub struct ContentRangeError;
 
 impl ContentRange {

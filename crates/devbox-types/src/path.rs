@@ -284,16 +284,22 @@ struct PathFields {
     path_b64: Option<String>,
 }
 
-impl TryFrom<PathFields> for WirePath {
-    type Error = BoxPathError;
-
-    fn try_from(fields: PathFields) -> Result<Self, BoxPathError> {
-        let bytes = match (fields.path, fields.path_b64) {
+impl WirePath {
+    pub(crate) fn from_fields(path: Option<String>, path_b64: Option<String>) -> Result<Self, BoxPathError> {
+        let bytes = match (path, path_b64) {
             (Some(path), None) => path.into_bytes(),
             (None, Some(encoded)) => BASE64.decode(encoded).map_err(|_| BoxPathError::BadBase64)?,
             _ => return Err(BoxPathError::NotExactlyOne),
         };
         BoxPath::parse(&bytes).map(Self)
+    }
+}
+
+impl TryFrom<PathFields> for WirePath {
+    type Error = BoxPathError;
+
+    fn try_from(fields: PathFields) -> Result<Self, BoxPathError> {
+        Self::from_fields(fields.path, fields.path_b64)
     }
 }
 
