@@ -1,5 +1,6 @@
 //! One box: its files and its processes, with paths resolved against its working directory.
 
+mod changes;
 mod files;
 mod once;
 mod run;

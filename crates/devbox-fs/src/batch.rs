@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use devbox_types::file::{Durability, WriteRequest};
 use devbox_types::operation::{Operations, Report};
-use devbox_types::{BoxPath, Right};
+use devbox_types::{BoxPath, Right, WriteCondition};
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
@@ -93,7 +93,9 @@ impl Batch {
             return Err(FsError::Invalid { reason: "the file before this one is not finished" });
         }
         if request.in_place {
-            return Err(FsError::Invalid { reason: "the files of a batch are replaced, not written in place" });
+            return Err(FsError::Invalid {
+                reason: "the files of a batch are replaced, not written in place",
+            });
         }
         let count = u64::try_from(self.ready.len()).unwrap_or(u64::MAX).saturating_add(1);
         if count > self.most {
@@ -239,12 +241,15 @@ impl Batch {
             let path = &ready.request.path;
             let directory = transaction.open(ready.target.spot.directory).at("reach", path)?;
             let now = Attributes::find(directory.as_fd(), &ready.target.spot.name).at("look at", path)?;
-            self.view.check_existing(now.as_ref(), &ready.request)?;
             let same = match (&now, &ready.target.seen) {
                 (None, None) => true,
-                (Some(now), Some(seen)) => now.id() == seen.id() && now.changed() == seen.changed(),
-                _ => false,
+                (Some(now), Some(seen)) => now.is_same_version(seen),
+                (None, Some(_)) | (Some(_), None) => false,
             };
+            // A condition that does not hold is told as such; all that changed besides is told together.
+            if same || ready.request.condition != WriteCondition::None {
+                self.view.check_existing(now.as_ref(), &ready.request)?;
+            }
             if !same {
                 conflicts.push(path.clone());
             }

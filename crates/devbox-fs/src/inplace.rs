@@ -38,8 +38,7 @@ pub(crate) struct Change {
 
 impl Change {
     /// All content is new.
-    pub(crate) const WHOLE: Self =
-        Self { place: PatchPlace::Offset(0), truncate: Some(0), size_after: None };
+    pub(crate) const WHOLE: Self = Self { place: PatchPlace::Offset(0), truncate: Some(0), size_after: None };
 
     /// Where the first of `length` bytes goes in a file of `size` bytes, and that the outcome is as it has to be.
     pub(crate) fn first_byte(
@@ -57,7 +56,8 @@ impl Change {
         let length = length.unwrap_or(0);
         let end = first.checked_add(length).filter(|end| *end <= MAX_SIZE);
         let end = end.ok_or(FsError::TooLarge { limit_bytes: MAX_SIZE })?;
-        let grown_to = if length > 0 { end.max(self.truncate.unwrap_or(0)) } else { self.truncate.unwrap_or(0) };
+        let grown_to =
+            if length > 0 { end.max(self.truncate.unwrap_or(0)) } else { self.truncate.unwrap_or(0) };
         if grown_to > limit {
             return Err(FsError::TooLarge { limit_bytes: limit });
         }
@@ -134,18 +134,7 @@ impl View {
             let hasher = (!announced.is_empty()).then(|| DigestHasher::new(announced));
             let view = self.clone();
             let (first, written) = (None, 0);
-            return Ok(InPlace {
-                view,
-                place,
-                file,
-                seen,
-                request,
-                change,
-                hasher,
-                first,
-                written,
-                created,
-            });
+            return Ok(InPlace { view, place, file, seen, request, change, hasher, first, written, created });
         }
         Err(FsError::Busy { path: path.clone() })
     }
@@ -176,9 +165,11 @@ impl View {
             Err(Errno::NOENT) => return Ok(None),
             named => named.at("write to", path)?,
         };
-        if Attributes::of(named.as_fd()).at("look at", path)?.id() != found.id() {
+        let looked = Attributes::of(named.as_fd()).at("look at", path)?;
+        if looked.id() != found.id() {
             return Ok(None);
         }
+        check_kind(&looked, path)?;
         if is_generated(named.as_fd()).at("look at", path)? {
             return Err(FsError::KernelFile { path: path.clone() });
         }

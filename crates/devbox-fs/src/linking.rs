@@ -27,13 +27,8 @@ impl Applying<'_> {
         }
         let new = self.view.place(to)?;
         self.make(&new, to, |name| {
-            let linked = rustix::fs::linkat(
-                &old.directory,
-                &old.name[..],
-                &new.directory,
-                name,
-                AtFlags::empty(),
-            );
+            let linked =
+                rustix::fs::linkat(&old.directory, &old.name[..], &new.directory, name, AtFlags::empty());
             match linked {
                 // It has as many names as its file system keeps.
                 Err(Errno::MLINK) => Err(Errno::OPNOTSUPP),

@@ -139,12 +139,7 @@ impl View {
     }
 
     /// Copies the file aside, shared where the file system can, and makes it ready for the bytes to come.
-    fn stage_change(
-        &self,
-        request: WriteRequest,
-        change: Change,
-        create: bool,
-    ) -> Result<Staged, FsError> {
+    fn stage_change(&self, request: WriteRequest, change: Change, create: bool) -> Result<Staged, FsError> {
         self.need(Right::Write)?;
         let _acting = self.act()?;
         let mut made = None;

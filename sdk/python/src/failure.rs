@@ -108,8 +108,9 @@ fn client_error(error: &ClientError) -> PyErr {
         _ => problem.code.as_str(),
     };
     let request_id = problem.request_id.as_ref().map(ToString::to_string);
-    let arguments =
-        (code, chain(error), problem.path, problem.hint, problem.retryable, request_id, problem.conflicts);
+    let stands = problem.stands.map(|stands| (stands.written_bytes, stands.size_bytes));
+    let (path, hint, retryable) = (problem.path, problem.hint, problem.retryable);
+    let arguments = (code, chain(error), path, hint, retryable, request_id, problem.conflicts, stands);
     Python::attach(|py| match from_problem(py).and_then(|make| make.call1(arguments)) {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,

@@ -8,9 +8,12 @@ use devbox_client::{LargeOptions, Sandbox};
 use devbox_guest::Body;
 use devbox_types::archive::{ArchiveRequest, NoSuchFormat, UnpackRequest};
 use devbox_types::devbox::Devbox;
+use devbox_types::entry::StatRequest;
 use devbox_types::etag::WriteCondition;
 use devbox_types::file::{ByteRange, Durability, ReadRequest, WriteRequest};
+use devbox_types::metadata::{MetadataChange, Xattr};
 use devbox_types::operation::Operations;
+use devbox_types::patch::{PatchPlace, PatchRequest};
 use devbox_types::{ActingUser, BoxPath, ErrorCode, ListRequest, Problem, Timestamp, WirePath};
 use futures_util::StreamExt as _;
 use pyo3::prelude::*;
@@ -63,9 +66,26 @@ struct WriteOptions {
     nofollow: bool,
     sync: bool,
     verify: bool,
+    in_place: bool,
+    read_back: bool,
     /// Tags as `If-Match` has them.
     if_match: Option<String>,
     if_absent: bool,
+}
+
+/// How a part of a file is changed.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct PatchOptions {
+    /// None: after the end.
+    offset: Option<u64>,
+    truncate: Option<u64>,
+    create: bool,
+    atomic: bool,
+    sync: bool,
+    verify: bool,
+    /// Tags as `If-Match` has them.
+    if_match: Option<String>,
 }
 
 #[pymethods]
@@ -120,7 +140,56 @@ impl Guest {
         Ok(wait(py, write, content.feeder)?.entry.into())
     }
 
-    /// `told(done, total, retries)` says whether to go on.
+    fn patch(
+        &self,
+        py: Python<'_>,
+        path: &[u8],
+        user: &str,
+        source: Source,
+        options: PatchOptions,
+    ) -> PyResult<Entry> {
+        let sandbox = self.act_as(py, user)?;
+        let request = options.request(BoxPath::parse(path).map_err(Failure::from)?)?;
+        let content = py.detach(|| source.open(options.verify))?;
+        let request = PatchRequest { digests: content.digests, ..request };
+        let patch = async move { Ok(sandbox.patch_with(request, content.body).await?) };
+        Ok(wait(py, patch, content.feeder)?.entry.into())
+    }
+
+    /// `change` is the body of `PATCH /entries`.
+    fn set_metadata(&self, py: Python<'_>, path: &[u8], user: &str, change: &str) -> PyResult<Entry> {
+        let sandbox = self.act_as(py, user)?;
+        let change: MetadataChange = serde_json::from_str(change).map_err(|error| {
+            Failure::from(Problem::new(
+                ErrorCode::InvalidRequest,
+                format!("an argument is malformed: {error}"),
+            ))
+        })?;
+        let path = path.to_vec();
+        let set = async move { Ok(sandbox.set_metadata(path, change).await?) };
+        wait(py, set, None).map(Entry::from)
+    }
+
+    fn xattrs<'py>(
+        &self,
+        py: Python<'py>,
+        path: &[u8],
+        user: &str,
+        follow: bool,
+    ) -> PyResult<Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>> {
+        let sandbox = self.act_as(py, user)?;
+        let path = BoxPath::parse(path).map_err(Failure::from)?;
+        let request = StatRequest { path, follow, xattrs: true };
+        let look = async move {
+            let entry = sandbox.guest().stat(sandbox.grant(), request).await?;
+            Ok(entry.xattrs.unwrap_or_default())
+        };
+        let xattrs = wait(py, look, None)?;
+        let pair = |xattr: Xattr| (PyBytes::new(py, &xattr.name), PyBytes::new(py, &xattr.value));
+        Ok(xattrs.into_iter().map(pair).collect())
+    }
+
+    /// `told(percent, done, sent, total, retries)` says whether to go on.
     #[pyo3(signature = (path, user, local, options, piece, resume, told))]
     #[expect(clippy::too_many_arguments, reason = "Python's call has as many")]
     fn upload_large(
@@ -139,9 +208,11 @@ impl Guest {
         let mut listener = Listener::new(told);
         let options = large_options(piece, resume);
         let upload = async {
-            let mut tell = |progress| listener.tell(progress);
-            let entry = sandbox.upload_large_file(&local, request, &options, &mut tell).await;
-            entry.map_err(|error| listener.explain(error))
+            let outcome = listener.follow(|mut tell| async move {
+                sandbox.upload_large_file(&local, request, &options, &mut *tell).await
+            });
+            let outcome = outcome.await;
+            listener.conclude(outcome)
         };
         wait(py, upload, None).map(Entry::from)
     }
@@ -160,9 +231,11 @@ impl Guest {
         let mut listener = Listener::new(told);
         let options = large_options(LargeOptions::PIECE_BYTES, resume);
         let download = async {
-            let mut tell = |progress| listener.tell(progress);
-            let entry = sandbox.download_large_file(path, &local, &options, &mut tell).await;
-            entry.map_err(|error| listener.explain(error))
+            let outcome = listener.follow(|mut tell| async move {
+                sandbox.download_large_file(path, &local, &options, &mut *tell).await
+            });
+            let outcome = outcome.await;
+            listener.conclude(outcome)
         };
         wait(py, download, None).map(Entry::from)
     }
@@ -294,8 +367,29 @@ impl WriteOptions {
             modified: self.modified_ns.map(Timestamp::from_nanoseconds),
             make_parents: self.parents,
             nofollow: self.nofollow,
+            in_place: self.in_place,
+            verify: self.read_back,
             durability: if self.sync { Durability::Power } else { Durability::Process },
             ..WriteRequest::to(path)
+        })
+    }
+}
+
+impl PatchOptions {
+    fn request(&self, path: BoxPath) -> Result<PatchRequest, Failure> {
+        let condition = match &self.if_match {
+            None => WriteCondition::None,
+            Some(tags) => WriteCondition::from_headers(Some(tags), None)
+                .map_err(|error| Problem::new(ErrorCode::InvalidRequest, error.to_string()))?,
+        };
+        let place = self.offset.map_or(PatchPlace::End, PatchPlace::Offset);
+        Ok(PatchRequest {
+            truncate: self.truncate,
+            condition,
+            create: self.create,
+            atomic: self.atomic,
+            durability: if self.sync { Durability::Power } else { Durability::Process },
+            ..PatchRequest::at(path, place)
         })
     }
 }

@@ -260,3 +260,82 @@ def test_a_failed_download_leaves_the_local_file(sandbox: Sandbox, folder: str, 
     with pytest.raises(FileNotFoundError, match="no-folder"):
         sandbox.fs.download_file(f"{folder}/file", tmp_path / "no-folder/x")
     assert (tmp_path / "local").read_text() == "old" and os.listdir(tmp_path) == ["local"]
+
+
+def test_a_file_grows_at_its_end(sandbox: Sandbox, folder: str) -> None:
+    path = f"{folder}/log"
+    assert sandbox.fs.append_file(path, "one\n").size == 4
+    sandbox.fs.append_file(path, iter([b"two\n", b"three\n"]))
+    sandbox.fs.append_file(path, "four\n", atomic=True, sync=True)
+    assert sandbox.fs.read_file(path) == "one\ntwo\nthree\nfour\n"
+    with pytest.raises(NotFound):
+        sandbox.fs.append_file(f"{folder}/none", "x", create=False)
+    assert sandbox.fs.list_dir(folder)[0].path == path
+
+
+def test_bytes_are_written_where_they_are_sent(sandbox: Sandbox, folder: str) -> None:
+    path = f"{folder}/digits"
+    first = sandbox.fs.write_file(path, "0123456789")
+    sandbox.fs.write_at(path, 3, "abc")
+    assert sandbox.fs.read_file(path) == "012abc6789"
+    sandbox.fs.write_at(path, 12, b"!", atomic=True)
+    assert sandbox.fs.read_file(path, encoding=None) == b"012abc6789\0\0!"
+    with pytest.raises(PreconditionFailed):
+        sandbox.fs.write_at(path, 0, "x", if_match=first.etag)
+    assert sandbox.fs.truncate(path, 4).size == 4
+    assert sandbox.fs.read_file(path) == "012a"
+    assert sandbox.fs.truncate(path).size == 0
+    with pytest.raises(TypeError, match="offset"):
+        sandbox.fs.write_at(path, None, "x")  # type: ignore[arg-type]
+    with pytest.raises(errors.TooLarge):
+        sandbox.fs.write_at(path, 2**63 - 1, "x")
+    with pytest.raises(IsADirectory):
+        sandbox.fs.append_file(folder, "x")
+
+
+def test_a_file_is_written_in_its_place(sandbox: Sandbox, folder: str) -> None:
+    path, other = f"{folder}/file", f"{folder}/other"
+    sandbox.fs.write_file(path, "old")
+    sandbox.fs.hard_link(path, other)
+    entry = sandbox.fs.write_file(path, "new content", in_place=True)
+    assert entry.links == 2 and sandbox.fs.read_file(other) == "new content"
+    sandbox.fs.write_file(path, "replaced", read_back=True)
+    assert sandbox.fs.read_file(other) == "new content"
+    with pytest.raises(Exists):
+        sandbox.fs.hard_link(path, other)
+    with pytest.raises(errors.InvalidRequest):
+        sandbox.fs.write_file(path, "x", in_place=True, if_absent=True)
+
+
+def test_what_stands_after_a_failure_is_in_the_error(sandbox: Sandbox, folder: str) -> None:
+    path = f"{folder}/file"
+    sandbox.fs.write_file(path, "0123456789")
+
+    def breaks() -> Iterator[bytes]:
+        yield b"x" * 100
+        raise ValueError("the source broke")
+
+    with pytest.raises(ValueError, match="the source broke"):
+        sandbox.fs.append_file(path, breaks())
+    with pytest.raises(ValueError, match="the source broke"):
+        sandbox.fs.append_file(path, breaks(), atomic=True)
+    assert sandbox.fs.read_file(path, length=10) == "0123456789"
+    error = errors.from_problem("no_space", "the disk is full", stands=(3, 13))
+    assert error.stands == (3, 13)
+
+
+def test_metadata_is_set_whole_or_not(sandbox: Sandbox, folder: str) -> None:
+    path = f"{folder}/file"
+    sandbox.fs.write_file(path, "x")
+    entry = sandbox.fs.set_metadata(path, mode=0o640, mtime=1_000_000_000.5, xattrs={"user.a": b"\0\xff", "user.b": b""})
+    assert entry.mode == 0o640 and entry.modified_ns == 1_000_000_000_500_000_000
+    assert sandbox.fs.get_xattrs(path) == {"user.a": b"\0\xff", "user.b": b""}
+    with pytest.raises(errors.InvalidRequest):
+        sandbox.fs.set_metadata(path, mode=0o777, xattrs={"security.x": b""})
+    assert sandbox.fs.stat(path).mode == 0o640
+    sandbox.fs.set_metadata(path, xattrs={"user.b": None, "user.none": None})
+    assert sandbox.fs.get_xattrs(path) == {"user.a": b"\0\xff"}
+    owned = sandbox.fs.set_metadata(path, owner="root", group="root", user="root")
+    assert (owned.uid, owned.gid, owned.owner) == (0, 0, "root")
+    with pytest.raises(PermissionDenied):
+        sandbox.fs.set_metadata(path, mode=0o600)

@@ -12,7 +12,12 @@ use crate::wire::{self, digest};
 
 impl GuestClient {
     /// Makes the request of a patch: where the bytes go is a `Content-Range` if their number is known, else a parameter.
-    pub(super) fn patch_call(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Call, Problem> {
+    pub(super) fn patch_call(
+        &self,
+        grant: &Grant,
+        request: PatchRequest,
+        body: Body,
+    ) -> Result<Call, Problem> {
         let length = request.length.or(body.length());
         let range = content_range(&request, length)?;
         let mut target = self.target("/files", Some(&request.path));

@@ -77,7 +77,8 @@ pub(super) async fn a_patch_that_breaks_off_tells_what_stands(ground: Ground) {
     let stands = Stands { written_bytes: 1 << 20, size_bytes: (1 << 20) + 10 };
     assert_eq!(problem.stands, Some(stands), "{problem:?}");
     let atomic = PatchRequest { atomic: true, ..wrong };
-    let problem = fails_with(patch(&ground, atomic, chunked(&long, 1000, false)).await, ErrorCode::DigestMismatch);
+    let problem =
+        fails_with(patch(&ground, atomic, chunked(&long, 1000, false)).await, ErrorCode::DigestMismatch);
     assert_eq!(problem.stands, None);
     assert_eq!(ground.stat("file").await.expect("an entry").size_bytes, (1 << 20) + 10);
     ground.holds(&["file"]).await;

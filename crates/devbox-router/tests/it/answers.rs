@@ -282,3 +282,113 @@ async fn a_walk_comes_line_by_line_and_its_end_may_be_a_problem() {
     let last = String::from_utf8(answer.body).expect("text");
     assert!(last.lines().last().expect("a line").contains(r#""code":"busy""#), "{last}");
 }
+
+fn patch(target: &str, range: Option<&str>, body: &'static str) -> Request<Body> {
+    let mut request = request(Method::PATCH, target, body);
+    if let Some(range) = range {
+        request.headers_mut().insert("content-range", range.parse().expect("a value"));
+    }
+    request
+}
+
+#[tokio::test]
+async fn a_patch_says_where_its_bytes_go() {
+    use devbox_types::patch::{PatchPlace, PatchRequest};
+    let guest = FakeGuest::with(&[("/file", b"0123456789")]);
+    let path = devbox_types::BoxPath::parse(b"/file").expect("a path");
+    let at = |place| PatchRequest { length: Some(3), ..PatchRequest::at(path.clone(), place) };
+    let cases = [
+        (patch("/v1/files/file", Some("bytes 2-4/*"), "abc"), at(PatchPlace::Offset(2))),
+        (
+            patch("/v1/files/file?truncate=9", Some("bytes 2-4/9"), "abc"),
+            PatchRequest { size_after: Some(9), truncate: Some(9), ..at(PatchPlace::Offset(2)) },
+        ),
+        (patch("/v1/files/file?offset=7", None, "abc"), at(PatchPlace::Offset(7))),
+        (
+            patch("/v1/files/file?append&create&atomic&verify&nofollow&sync", None, "abc"),
+            PatchRequest {
+                create: true,
+                atomic: true,
+                verify: true,
+                nofollow: true,
+                durability: devbox_types::file::Durability::Power,
+                ..at(PatchPlace::End)
+            },
+        ),
+        (patch("/v1/files/file?truncate=5", None, ""), PatchRequest::truncation(path.clone(), 5)),
+    ];
+    for (request, expected) in cases {
+        let answer = ask(guest.clone(), request).await;
+        assert_eq!(answer.status(), 200, "{:?}", answer.body);
+        assert!(!answer.header("etag").is_empty());
+        assert_eq!(guest.seen().patches.pop().map(|(seen, _)| seen), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_patch_that_contradicts_itself_never_reaches_the_guest() {
+    let guest = FakeGuest::with(&[("/file", b"0123456789")]);
+    for (target, range, body) in [
+        ("/v1/files/file", None, "abc"),
+        ("/v1/files/file?truncate=3", None, "abc"),
+        ("/v1/files/file", Some("bytes 0-3/*"), "abc"),
+        ("/v1/files/file", Some("bytes 0-1/*"), "abc"),
+        ("/v1/files/file", Some("bytes 0-2/2"), "abc"),
+        ("/v1/files/file", Some("bytes 0-18446744073709551615/*"), "abc"),
+        ("/v1/files/file", Some("bytes 3-1/*"), "abc"),
+        ("/v1/files/file", Some("lines 0-2/*"), "abc"),
+        ("/v1/files/file?append", Some("bytes 0-2/*"), "abc"),
+        ("/v1/files/file?append&offset=1", None, "abc"),
+        ("/v1/files/file?offset=-1", None, "abc"),
+        ("/v1/files/file?offset=18446744073709551616", None, "abc"),
+        ("/v1/files/file?append&truncate=x", None, "abc"),
+        ("/v1/files/file?append&inplace", None, "abc"),
+    ] {
+        let answer = ask(guest.clone(), patch(target, range, body)).await;
+        assert_eq!((answer.status(), answer.code().as_str()), (400, "invalid_request"), "{target} {range:?}");
+    }
+    assert!(guest.seen().patches.is_empty());
+}
+
+#[tokio::test]
+async fn what_stands_after_a_failure_is_told() {
+    let guest = FakeGuest::with(&[("/halfway", b"0123456789")]);
+    let answer = ask(guest, patch("/v1/files/halfway?append", None, "abc")).await;
+    assert_eq!((answer.status(), answer.code().as_str()), (507, "no_space"));
+    let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("json");
+    assert_eq!(problem["stands"], serde_json::json!({ "written_bytes": 3, "size_bytes": 7 }));
+}
+
+#[tokio::test]
+async fn metadata_is_set_and_looked_at() {
+    let guest = FakeGuest::with(&[("/file", b"0123456789")]);
+    let body =
+        r#"{"mode":384,"group":"staff","xattrs":[{"name":"user.a","value_b64":"AP8="},{"name":"user.b"}]}"#;
+    let mut set = request(Method::PATCH, "/v1/entries/file", body);
+    set.headers_mut().insert("if-match", "\"1-7-a\"".parse().expect("a value"));
+    let answer = ask(guest.clone(), set).await;
+    assert_eq!(answer.status(), 200, "{:?}", answer.body);
+    let entry: serde_json::Value = serde_json::from_slice(&answer.body).expect("json");
+    assert_eq!(entry["path"], "/file");
+    let seen = guest.seen().operations.pop();
+    let Some(devbox_types::operation::Operation::SetMetadata { set, .. }) = seen else {
+        panic!("it is one operation: {seen:?}");
+    };
+    assert_eq!((set.mode, set.if_match.len(), set.xattrs.len()), (Some(0o600), 1, 2));
+    let answer = ask(guest.clone(), get("/v1/entries/file?xattrs=true")).await;
+    let entry: serde_json::Value = serde_json::from_slice(&answer.body).expect("json");
+    assert_eq!(entry["xattrs"], serde_json::json!([{ "name": { "b64": "dXNlci7/" }, "value_b64": "AAE=" }]));
+    for body in ["{", "{\"mtime\":1}", "{\"xattrs\":{\"user.a\":\"\"}}"] {
+        let answer = ask(guest.clone(), request(Method::PATCH, "/v1/entries/file", body)).await;
+        assert_eq!(answer.code(), "invalid_request", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_may_be_in_place_or_verified() {
+    let guest = FakeGuest::with(&[]);
+    ask(guest.clone(), request(Method::PUT, "/v1/files/file?inplace=true", "x")).await;
+    ask(guest.clone(), request(Method::PUT, "/v1/files/file?verify=true", "x")).await;
+    let seen: Vec<_> = guest.seen().writes.iter().map(|write| (write.in_place, write.verify)).collect();
+    assert_eq!(seen, [(true, false), (false, true)]);
+}

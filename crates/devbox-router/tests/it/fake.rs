@@ -19,7 +19,10 @@ use devbox_types::process::{
     ExitStatus, ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource,
 };
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{Algorithms, BoxPath, DigestAlgorithm, DigestHasher, Digests, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp, UploadId, WriteCondition};
+use devbox_types::{
+    Algorithms, BoxPath, DigestAlgorithm, DigestHasher, Digests, Entry, EntryKind, ErrorCode, Etag, Grant,
+    ListPage, ListRequest, Problem, ProcessId, Timestamp, UploadId, WriteCondition,
+};
 use futures_util::stream::{self, StreamExt as _};
 
 /// What the guest was asked, in order, beside files: enough for tests to look at.
@@ -127,7 +130,14 @@ impl Files for FakeGuest {
         let (content, entry) = self.find(&request.path)?;
         let known = |tag: &Etag| entry.etag.as_ref().is_some_and(|current| tag.matches_weakly(current));
         if request.if_none_match.iter().any(known) {
-            let head = FileHead { entry, offset: 0, length: 0, partial: false, not_modified: true, digests: Digests::default() };
+            let head = FileHead {
+                entry,
+                offset: 0,
+                length: 0,
+                partial: false,
+                not_modified: true,
+                digests: Digests::default(),
+            };
             return Ok(FileContent { head, body: Body::empty() });
         }
         let (offset, length) = request.range.within(entry.size_bytes).ok_or_else(|| {
@@ -137,7 +147,17 @@ impl Files for FakeGuest {
         let from = usize::try_from(offset).expect("an offset");
         let bytes = content.slice(from..from + usize::try_from(length).expect("a length"));
         let body = if request.head { Body::empty() } else { Body::from_bytes(bytes) };
-        Ok(FileContent { head: FileHead { entry, offset, length, partial, not_modified: false, digests: digests_of(&content, request.want_digest) }, body })
+        Ok(FileContent {
+            head: FileHead {
+                entry,
+                offset,
+                length,
+                partial,
+                not_modified: false,
+                digests: digests_of(&content, request.want_digest),
+            },
+            body,
+        })
     }
 
     async fn write(&self, grant: &Grant, request: WriteRequest, body: Body) -> Result<Written, Problem> {
@@ -157,7 +177,8 @@ impl Files for FakeGuest {
 
     async fn patch(&self, grant: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
         self.seen().grants.push(grant.clone());
-        self.seen().patches.push((request.clone(), body.collect(64 << 20).await?));
+        let content = body.collect(64 << 20).await?;
+        self.seen().patches.push((request.clone(), content));
         let (content, _) = self.find(&request.path)?;
         if request.path.name() == Some(b"halfway") {
             let stands = Stands { written_bytes: 3, size_bytes: 7 };
@@ -241,7 +262,12 @@ impl Archives for FakeGuest {
         self.seen().grants.push(grant.clone());
         self.seen().unpacked.push(request);
         let bytes = body.collect(64 << 20).await?;
-        Ok(Report { entries: 1, bytes: u64::try_from(bytes.len()).expect("a length"), atomic: false, ..Report::default() })
+        Ok(Report {
+            entries: 1,
+            bytes: u64::try_from(bytes.len()).expect("a length"),
+            atomic: false,
+            ..Report::default()
+        })
     }
 }
 

@@ -161,9 +161,14 @@ impl<G: Guest> Files for Limited<G> {
     }
 
     async fn apply(&self, grant: &Grant, operations: Vec<Operation>) -> Result<Report, Problem> {
-        // The box counts what is copied and written.
-        let grant = Grant { max_bytes: Some(self.limit(grant)), ..grant.clone() };
-        self.guest.apply(&grant, operations).await
+        let inline = |operation: &Operation| {
+            if let Operation::Write { content, .. } = operation { length_of(content) } else { 0 }
+        };
+        let limit = self.limit(grant);
+        if operations.iter().map(inline).sum::<u64>() > limit {
+            return Err(too_large(limit));
+        }
+        self.guest.apply(grant, operations).await
     }
 
     async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem> {

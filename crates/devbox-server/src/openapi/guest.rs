@@ -3,6 +3,7 @@
 
 use devbox_types::archive::{ArchiveFormat, ArchiveRequest};
 use devbox_types::file::Written;
+use devbox_types::metadata::MetadataChange;
 use devbox_types::operation::{Operations, Report};
 use devbox_types::process::{ProcessEventLine, ProcessList, ProcessRequest, SignalRequest};
 use devbox_types::upload::UploadStatus;
@@ -80,6 +81,8 @@ fn head_file() {}
         ("mtime" = Option<String>, Query, description = "Modification time, RFC 3339"),
         ("parents" = Option<bool>, Query, description = "Make missing directories on the way"),
         ("nofollow" = Option<bool>, Query, description = "Replace a final symlink itself"),
+        ("inplace" = Option<bool>, Query, description = "Write into the file that is there, which keeps its inode; not atomic"),
+        ("verify" = Option<bool>, Query, description = "Read the stored bytes back before they are published, else `verify_failed`"),
         ("sync" = Option<bool>, Query, description = "Safe against power loss before it answers"),
         ("If-Match" = Option<String>, Header, description = "Only if the file is one of these versions; `*`: only if there is one"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none"),
@@ -98,6 +101,47 @@ fn head_file() {}
     )
 )]
 fn write_file() {}
+
+/// Change a part of a file
+///
+/// Writes the content at an offset (`Content-Range` or `offset`) or after the end (`append`), after `truncate` has cut or
+/// extended the file. The file itself is changed, piece by piece; a problem that comes halfway has `stands`: how many bytes of
+/// the content are in the file, and how long it is. With `atomic` a copy is changed and published instead: a reader sees the old
+/// bytes or the new, and a problem means that the old file is as it was.
+#[utoipa::path(
+    patch,
+    path = "/v1/devboxes/{id}/files/{path}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("path" = String, Path, description = "The path in the box, each name percent-encoded; a final symlink is followed"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
+        ("Content-Range" = Option<String>, Header, description = "`bytes FIRST-LAST/*`: where the content goes; `bytes FIRST-LAST/TOTAL`: and how long the file must be with it"),
+        ("offset" = Option<u64>, Query, description = "The same for content of any length"),
+        ("append" = Option<bool>, Query, description = "The content goes after the end; who appends at once overwrites nothing"),
+        ("truncate" = Option<u64>, Query, description = "Cut or extend the file to this size first; alone, without content, do only that"),
+        ("create" = Option<bool>, Query, description = "Make the file, empty, if it is missing"),
+        ("atomic" = Option<bool>, Query, description = "Change a copy, and replace the file with it"),
+        ("verify" = Option<bool>, Query, description = "Read the stored bytes back before they are published; only with `atomic`"),
+        ("nofollow" = Option<bool>, Query, description = "Refuse a final symlink"),
+        ("sync" = Option<bool>, Query, description = "Safe against power loss before it answers"),
+        ("If-Match" = Option<String>, Header, description = "Only if the file is one of these versions"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none; with `create`"),
+        ("Content-Digest" = Option<String>, Header, description = "Digests of the content. It is compared before the file changes if it is at most 64 KiB or `atomic`, else afterwards")
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "Changed", body = Written),
+        (status = 201, description = "Created", body = Written),
+        (status = 409, description = "`conflict`: it was replaced or changed meanwhile; `is_a_directory`, `not_a_regular_file`", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "`precondition_failed`", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "`too_large`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`digest_mismatch`", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "`no_space`", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn patch_file() {}
 
 /// Delete an entry
 #[utoipa::path(
@@ -130,7 +174,8 @@ fn delete_file() {}
     params(
         ("id" = String, Path, description = "Id or name of the box"),
         ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
-        ("parents" = Option<bool>, Query, description = "Make missing directories on the way")
+        ("parents" = Option<bool>, Query, description = "Make missing directories on the way"),
+        ("verify" = Option<bool>, Query, description = "Read all stored bytes back before anything is published")
     ),
     request_body(content = Object, content_type = "multipart/form-data"),
     responses(
@@ -153,6 +198,7 @@ fn write_files() {}
         ("path" = String, Path, description = "The path in the box, each name percent-encoded"),
         ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
         ("follow" = Option<bool>, Query, description = "Look at what a final symlink points to"),
+        ("xattrs" = Option<bool>, Query, description = "Tell the `user.*` extended attributes too; not with `depth`"),
         ("depth" = Option<u32>, Query, description = "1 to 64: list the directory so deep"),
         ("limit" = Option<u32>, Query, description = "1 to 1000 entries a page"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")
@@ -165,10 +211,33 @@ fn write_files() {}
 )]
 fn look_at_entry() {}
 
-/// Change names and metadata
+/// Set metadata of an entry
 ///
-/// One or many of mkdir, move, copy, symlink, chmod, chown, utime, delete, in order. The first that fails ends the call, and
-/// those before it are undone.
+/// Mode, owner, group, times and `user.*` extended attributes: all that is given, or nothing. The same as `set_metadata` among
+/// operations.
+#[utoipa::path(
+    patch,
+    path = "/v1/devboxes/{id}/entries/{path}",
+    tag = "files",
+    params(
+        ("id" = String, Path, description = "Id or name of the box"),
+        ("path" = String, Path, description = "The path in the box, each name percent-encoded; a final symlink is followed unless `nofollow`"),
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
+        ("If-Match" = Option<String>, Header, description = "Only if the file is one of these versions")
+    ),
+    request_body = MetadataChange,
+    responses(
+        (status = 200, description = "The entry as it now is", body = Entry),
+        (status = 412, description = "`precondition_failed`", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem: nothing is set", body = Problem, content_type = "application/problem+json")
+    )
+)]
+fn set_metadata() {}
+
+/// Change names and metadata, write small files
+///
+/// One or many of mkdir, move, copy, symlink, link, write, set_metadata, chmod, chown, utime, delete, in order. The first that
+/// fails ends the call, and those before it are undone.
 #[utoipa::path(
     post,
     path = "/v1/devboxes/{id}/entries",

@@ -22,6 +22,7 @@ async fn each_call_leaves_one_record() {
     let base = format!("/v1/devboxes/{id}");
     let file = format!("{base}/files/a");
     house.send(&house.key, "PUT", &file, &[], vec![7; 70_000]).await;
+    house.send(&house.key, "PATCH", &format!("{file}?append=true"), &[], vec![8; 5]).await;
     house.call("GET", &file, Value::Null).await;
     house.call("HEAD", &file, Value::Null).await;
     house.call("GET", &format!("{base}/files/none"), Value::Null).await;
@@ -42,6 +43,7 @@ async fn each_call_leaves_one_record() {
         lines(&house).await,
         [
             "file.write /a -",
+            "file.patch /a -",
             "file.read /a -",
             "file.read /a -",
             "file.read /none not_found",
@@ -61,7 +63,8 @@ async fn each_call_leaves_one_record() {
     let records = house.audit().await;
     let of =
         |operation: &str| records.iter().find(|record| record["operation"] == operation).expect("a record");
-    assert_eq!((&of("file.write")["bytes"], &of("file.read")["bytes"]), (&json!(70_000), &json!(70_000)));
+    assert_eq!((&of("file.write")["bytes"], &of("file.read")["bytes"]), (&json!(70_000), &json!(70_005)));
+    assert_eq!(of("file.patch")["bytes"], json!(5));
     assert_eq!((&of("file.walk")["entries"], &of("process.run")["exit_code"]), (&json!(1), &json!(3)));
     assert_eq!(of("file.write")["box_id"], json!(id));
     assert_eq!(of("file.write")["key_id"].as_str(), house.key.split('_').nth(1));

@@ -113,8 +113,20 @@ class WriteOptions(TypedDict):
     nofollow: bool
     sync: bool
     verify: bool
+    in_place: bool
+    read_back: bool
     if_match: str | None
     if_absent: bool
+
+@type_check_only
+class PatchOptions(TypedDict):
+    offset: int | None
+    truncate: int | None
+    create: bool
+    atomic: bool
+    sync: bool
+    verify: bool
+    if_match: str | None
 
 @type_check_only
 class Spec(TypedDict):
@@ -154,6 +166,11 @@ class Guest:
     def write(
         self, path: bytes, user: str, source: bytes | Path | Iterator[bytes], options: WriteOptions
     ) -> Entry: ...
+    def patch(
+        self, path: bytes, user: str, source: bytes | Path | Iterator[bytes], options: PatchOptions
+    ) -> Entry: ...
+    def set_metadata(self, path: bytes, user: str, change: str) -> Entry: ...
+    def xattrs(self, path: bytes, user: str, follow: bool) -> list[tuple[bytes, bytes]]: ...
     def unpack(
         self,
         directory: bytes,
@@ -169,7 +186,7 @@ class Guest:
         options: WriteOptions,
         piece: int,
         resume: bool,
-        told: Callable[[int, int, int], object] | None,
+        told: Callable[[float, int, int, int, int], object] | None,
     ) -> Entry: ...
     def download_large(
         self,
@@ -177,7 +194,7 @@ class Guest:
         user: str,
         local: str | os.PathLike[str],
         resume: bool,
-        told: Callable[[int, int, int], object] | None,
+        told: Callable[[float, int, int, int, int], object] | None,
     ) -> Entry: ...
     def write_many(
         self,

@@ -38,6 +38,9 @@ class DevboxError(Exception):
     request_id: str | None
     #: The members of a batch that conflict, where that is the problem.
     conflicts: tuple[str, ...]
+    #: Of a change that is not atomic and failed halfway: how many bytes of the content are in the file, and how long the
+    #: file is now.
+    stands: tuple[int, int] | None
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class DevboxError(Exception):
         retryable: bool = False,
         request_id: str | None = None,
         conflicts: tuple[str, ...] = (),
+        stands: tuple[int, int] | None = None,
     ) -> None:
         if isinstance(self, OSError):
             # Fills errno, strerror and filename; OSError keeps no filename of None.
@@ -62,6 +66,7 @@ class DevboxError(Exception):
         self.retryable = retryable
         self.request_id = request_id
         self.conflicts = tuple(conflicts)
+        self.stands = stands
 
     def __str__(self) -> str:
         path = f": {self.path}" if self.path and self.path not in self.detail else ""
@@ -301,9 +306,15 @@ class QuotaExceeded(DevboxError, OSError):
 
 
 class DigestMismatch(DevboxError):
-    """What arrived is not what was sent; nothing was changed."""
+    """What arrived is not what was sent; nothing was changed, unless ``stands`` tells what was."""
 
     default_code = "digest_mismatch"
+
+
+class VerifyFailed(DevboxError):
+    """What the box read back is not what it had written: its disk or memory fails. The old file is untouched."""
+
+    default_code = "verify_failed"
 
 
 class ChecksumMismatch(DevboxError):
@@ -416,6 +427,7 @@ def from_problem(
     retryable: bool = False,
     request_id: str | None = None,
     conflicts: tuple[str, ...] = (),
+    stands: tuple[int, int] | None = None,
 ) -> DevboxError:
     """Makes the exception that a problem is; the native half calls this for every error it meets."""
     kind = CLASS_OF_CODE.get(code, DevboxError)
@@ -427,4 +439,5 @@ def from_problem(
         retryable=retryable,
         request_id=request_id,
         conflicts=tuple(conflicts),
+        stands=stands,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, overload
 
@@ -26,21 +26,38 @@ _ENDINGS: dict[str, ArchiveFormat] = {
     ".tar.zst": "tar.zst",
 }
 
-@dataclass(frozen=True)
-class Progress:
-    """How far the transfer of a large file is."""
+class Progress(float):
+    """How far the transfer of a large file is: a number of percent, so that ``f"{progress}%"`` says it.
 
-    #: How many bytes are stored where they go.
+    It is 100 only when everything is stored. Where a line broke and a piece has to be sent again, it goes back.
+    """
+
+    #: How many bytes are stored where they go: they need not come again.
     done_bytes: int
+    #: The same with what of the piece under way has gone out.
+    sent_bytes: int
     #: How many there are.
     total_bytes: int
     #: How often a request had to be repeated so far.
-    retries: int = 0
+    retries: int
+
+    def __new__(cls, percent: float, done_bytes: int, sent_bytes: int, total_bytes: int, retries: int = 0) -> Progress:
+        progress = super().__new__(cls, percent)
+        progress.done_bytes, progress.sent_bytes = done_bytes, sent_bytes
+        progress.total_bytes, progress.retries = total_bytes, retries
+        return progress
 
     @property
     def percent(self) -> float:
-        """The same in percent; of nothing, all is done."""
-        return 100.0 * self.done_bytes / self.total_bytes if self.total_bytes else 100.0
+        """The number itself."""
+        return float(self)
+
+    def __str__(self) -> str:
+        return f"{float(self):.1f}".removesuffix(".0")
+
+    def __repr__(self) -> str:
+        done = f"done_bytes={self.done_bytes}, sent_bytes={self.sent_bytes}, total_bytes={self.total_bytes}"
+        return f"Progress({self}%, {done}, retries={self.retries})"
 
 
 #: How many changes to names, or files, go into one request where the caller did not ask for one.
@@ -77,6 +94,8 @@ class FileSystem:
         follow_symlinks: bool = True,
         sync: bool = False,
         verify: bool = True,
+        in_place: bool = False,
+        read_back: bool = False,
         user: User = None,
     ) -> _native.Entry:
         """Creates or replaces a file in one step, and returns what it is now.
@@ -89,7 +108,11 @@ class FileSystem:
         ``if_match`` is an ``Entry.etag``: the write happens only if the file is still that version; ``if_absent``: only
         if there is none; else :class:`PreconditionFailed`. ``sync`` makes it safe against power loss, not only against
         the death of any process. ``verify`` sends the SHA-256 along, which the box compares before the old file gives
-        way; content that comes piece by piece has none.
+        way; content that comes piece by piece has none. ``read_back`` makes the box read the stored bytes again before the
+        old file gives way.
+
+        ``in_place`` writes into the file that is there, so that its other names and whoever has it open see the new
+        content. It is not atomic: if it fails, what was written stays, and ``DevboxError.stands`` says what that is.
         """
         mode, modified_ns = uploads.attributes(data, mode, mtime)
         options: _native.WriteOptions = {
@@ -99,6 +122,8 @@ class FileSystem:
             "nofollow": not follow_symlinks,
             "sync": sync,
             "verify": verify,
+            "in_place": in_place,
+            "read_back": read_back,
             "if_match": if_match,
             "if_absent": if_absent,
         }
@@ -153,6 +178,63 @@ class FileSystem:
             reason = f"{error.reason}; read it with `encoding=None`, which gives bytes"
             raise UnicodeDecodeError(error.encoding, error.object, error.start, error.end, reason) from None
 
+    # Parts of files.
+
+    def append_file(
+        self,
+        path: BoxPath,
+        data: uploads.StreamedContent,
+        *,
+        create: bool = True,
+        atomic: bool = False,
+        sync: bool = False,
+        verify: bool = True,
+        user: User = None,
+    ) -> _native.Entry:
+        """Writes after the end of a file, which ``create`` makes if it is missing, and returns what it is now.
+
+        Whoever else appends meanwhile overwrites nothing. ``data`` and ``verify`` are as for :meth:`write_file`. The file
+        itself is written to: if that fails halfway, what was written stays, and ``DevboxError.stands`` says what that is.
+        ``atomic`` changes a copy instead, which replaces the file in one step.
+        """
+        options = _patch_options(create=create, atomic=atomic, sync=sync, verify=verify)
+        return self._patch(path, data, options, user)
+
+    def write_at(
+        self,
+        path: BoxPath,
+        offset: int,
+        data: uploads.StreamedContent,
+        *,
+        if_match: str | None = None,
+        atomic: bool = False,
+        sync: bool = False,
+        verify: bool = True,
+        user: User = None,
+    ) -> _native.Entry:
+        """Writes into a file from an offset on, in bytes, and returns what it is now. The file has to be there.
+
+        Beyond its end, what lies between reads as zeros. The rest is as for :meth:`append_file`.
+        """
+        options = _patch_options(
+            offset=_number("offset", offset), atomic=atomic, sync=sync, verify=verify, if_match=if_match
+        )
+        return self._patch(path, data, options, user)
+
+    def truncate(
+        self,
+        path: BoxPath,
+        size: int = 0,
+        *,
+        if_match: str | None = None,
+        atomic: bool = False,
+        sync: bool = False,
+        user: User = None,
+    ) -> _native.Entry:
+        """Cuts or extends a file to ``size`` bytes, and returns what it is now; what is new reads as zeros."""
+        options = _patch_options(truncate=_number("size", size), atomic=atomic, sync=sync, if_match=if_match)
+        return self._patch(path, b"", options, user)
+
     def upload_file(
         self,
         local_path: LocalPath,
@@ -197,8 +279,9 @@ class FileSystem:
         ``resume=False`` remembers nothing. The file shows in the box when it is whole and its SHA-256 is right; if the
         local file changes meanwhile, that is :class:`Conflict`.
 
-        ``on_progress`` is called with a :class:`Progress` after each piece. Returning ``False``, or raising, cancels the
-        upload and leaves nothing of it.
+        ``on_progress`` is called with a :class:`Progress`, a number of percent, at the beginning, a few times a second and
+        at the end. Returning ``False``, or raising an :class:`Exception`, cancels the upload and leaves nothing of it, nor of
+        the directories that it made. Ctrl-C, also in ``on_progress``, keeps what came for the same call.
         """
         whole("chunk_size", chunk_size, least=1)
         source = Path(local_path)
@@ -210,6 +293,8 @@ class FileSystem:
             "nofollow": False,
             "sync": False,
             "verify": True,
+            "in_place": False,
+            "read_back": False,
             "if_match": if_match,
             "if_absent": if_absent,
         }
@@ -470,7 +555,50 @@ class FileSystem:
         """Makes a symbolic link at ``path`` that says ``target``, which need not exist and may be relative to it."""
         self._apply({"op": "symlink", "path": self._json(path), "target": _target(target)}, user)
 
+    def hard_link(self, source: BoxPath, target: BoxPath, *, user: User = None) -> None:
+        """Gives a file one more name, ``target``, which must be free."""
+        self._apply({"op": "link", "from": self._json(source), "to": self._json(target)}, user)
+
     # Metadata.
+
+    def set_metadata(
+        self,
+        path: BoxPath,
+        *,
+        mode: int | None = None,
+        owner: str | int | None = None,
+        group: str | int | None = None,
+        mtime: float | None = None,
+        atime: float | None = None,
+        xattrs: Mapping[str | bytes, bytes | None] | None = None,
+        if_match: str | None = None,
+        follow_symlinks: bool = True,
+        user: User = None,
+    ) -> _native.Entry:
+        """Sets what is given of an entry's metadata, all of it or nothing, and returns what the entry is now.
+
+        Owner and group are names or numbers in the box; only root may give files away. ``xattrs`` are
+        values by name; names begin with ``user.``, and ``None`` removes one. With ``if_match``, an ``Entry.etag``, only if
+        the file is still that version.
+        """
+        change: dict[str, Any] = {"nofollow": not follow_symlinks}
+        if mode is not None:
+            change["mode"] = whole("mode", mode)
+        for name, who in (("owner", owner), ("group", group)):
+            if who is not None:
+                change[name] = str(who)
+        for name, time in (("modified", mtime), ("accessed", atime)):
+            if time is not None:
+                change[name] = uploads.to_timestamp(time)
+        change["xattrs"] = [_xattr(name, value) for name, value in (xattrs or {}).items()]
+        if if_match is not None:
+            change["if_match"] = [tag.strip() for tag in if_match.split(",")]
+        return self._guest.set_metadata(self._resolve(path), user_to_wire(user), json.dumps(change))
+
+    def get_xattrs(self, path: BoxPath, *, follow_symlinks: bool = True, user: User = None) -> dict[str, bytes]:
+        """Returns the ``user.*`` extended attributes of an entry, by name."""
+        pairs = self._guest.xattrs(self._resolve(path), user_to_wire(user), follow_symlinks)
+        return {name.decode("utf-8", "surrogateescape"): value for name, value in pairs}
 
     def chmod(self, path: BoxPath, mode: int, *, user: User = None) -> None:
         """Sets permission bits, 0 to 0o7777. A symbolic link is followed."""
@@ -507,6 +635,13 @@ class FileSystem:
         }
         self._apply(operation, user)
 
+    def _patch(
+        self, path: BoxPath, data: uploads.StreamedContent, options: _native.PatchOptions, user: User
+    ) -> _native.Entry:
+        whole = uploads.content(data)
+        source = uploads.streamed(data) if whole is None else whole
+        return self._guest.patch(self._resolve(path), user_to_wire(user), source, options)
+
     def _resolve(self, path: BoxPath) -> bytes:
         return resolve(path, self._workdir)
 
@@ -525,6 +660,42 @@ class FileSystem:
         return f"<FileSystem of a box, relative to {self._workdir}>"
 
 
+def _number(name: str, value: int) -> int:
+    number = whole(name, value)
+    if number is None:
+        raise TypeError(f"{name} is a whole number, not None")
+    return number
+
+
+def _patch_options(
+    *,
+    offset: int | None = None,
+    truncate: int | None = None,
+    create: bool = False,
+    atomic: bool = False,
+    sync: bool = False,
+    verify: bool = True,
+    if_match: str | None = None,
+) -> _native.PatchOptions:
+    return {
+        "offset": offset,
+        "truncate": truncate,
+        "create": create,
+        "atomic": atomic,
+        "sync": sync,
+        "verify": verify,
+        "if_match": if_match,
+    }
+
+
+def _xattr(name: str | bytes, value: bytes | None) -> dict[str, Any]:
+    raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+    change: dict[str, Any] = {"name": bytes_to_json(raw)}
+    if value is not None:
+        change["value_b64"] = base64.b64encode(value).decode()
+    return change
+
+
 def _target(target: BoxPath) -> str | dict[str, str]:
     """What a symbolic link says, as it is written: not resolved, and not checked."""
     return bytes_to_json(encode(target))
@@ -532,10 +703,10 @@ def _target(target: BoxPath) -> str | dict[str, str]:
 
 def _listener(
     on_progress: Callable[[Progress], object] | None,
-) -> Callable[[int, int, int], object] | None:
+) -> Callable[[float, int, int, int, int], object] | None:
     if on_progress is None:
         return None
-    return lambda done, total, retries: on_progress(Progress(done, total, retries))
+    return lambda *progress: on_progress(Progress(*progress))
 
 
 def _prefix_in_zip(path: bytes) -> str:
