@@ -143,7 +143,7 @@ impl Desk {
     /// Begins an upload, with its place on disk and its note.
     fn begin_new(&self, grant: &Grant, request: UploadRequest) -> Result<Session, Problem> {
         let view = self.root.enter(grant)?;
-        let (parked, resting) = match request.role {
+        let (mut parked, resting) = match request.role {
             UploadRole::Part => view.park_part(request.write.length.unwrap_or(0))?,
             UploadRole::File | UploadRole::Joined(_) => view.park(&request.write)?,
         };
@@ -169,6 +169,11 @@ impl Desk {
                 return Err(error.into());
             }
         };
+        // A kill before this leaves a note of nothing, which the next start removes.
+        if let Err(error) = parked.settle() {
+            note.remove()?;
+            return Err(error.into());
+        }
         let (upload, _) = Upload::resume(record, 0, None, now()).map_err(|error| Problem::of(&error))?;
         Ok(Session { desk: self.clone(), note, parked, upload })
     }
@@ -283,7 +288,10 @@ impl Desk {
 
     fn sweep_one(&self, name: &str) -> Result<(), FsError> {
         let found = self.root.read_note(name).ok().and_then(|bytes| Record::decode(&bytes).ok());
-        if found.is_some_and(|record| now() < record.expires) {
+        if let Some(record) = &found
+            && now() < record.expires
+            && (record.phase == Phase::Done || self.root.has_parked(&resting(record))?)
+        {
             return Ok(());
         }
         let note = match self.root.open_note(name) {
@@ -291,7 +299,12 @@ impl Desk {
             note => note?,
         };
         match Record::decode(&note.read()?) {
-            Ok(record) if now() < record.expires => Ok(()),
+            Ok(record) if now() < record.expires && record.phase == Phase::Done => Ok(()),
+            Ok(record) if now() < record.expires && self.root.has_parked(&resting(&record))? => Ok(()),
+            Ok(record) if now() < record.expires && record.phase == Phase::Publishing => {
+                self.settle_published(&note, record)
+            }
+            // It expired; or its bytes are gone, or never had a name.
             Ok(record) => {
                 self.digests().remove(&record.id);
                 self.root.discard_parked(&resting(&record))?;
@@ -299,6 +312,18 @@ impl Desk {
             }
             Err(_) => note.remove(),
         }
+    }
+
+    /// A kill came after an upload was published, or while it was: what it was exchanged for goes, and that it is done stays.
+    fn settle_published(&self, note: &Note, mut record: Record) -> Result<(), FsError> {
+        let grant = Grant { root: record.root.clone(), user: record.user.clone(), ..Grant::whole_box() };
+        let published = self.root.enter(&grant)?.published(&resting(&record), &record.write)?;
+        if published.is_some() {
+            self.root.sweep_parked(&resting(&record))?;
+            record.phase = Phase::Done;
+            note.write(&record.encode())?;
+        }
+        Ok(())
     }
 
     fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<UploadId, RunningDigest>> {
@@ -365,9 +390,14 @@ impl Session {
         match parked.publish(sealed.record().write.clone()) {
             Ok(written) => {
                 let record = sealed.published();
-                note.write(&record.encode())?;
+                if let Err(error) = note.write(&record.encode()) {
+                    // The file is there, and that is found out again.
+                    tracing::warn!(upload = %record.id, %error, "cannot remember that an upload is complete");
+                }
                 Ok(status_of(&record, record.length(), Some(written.entry)))
             }
+            // All bytes are there still: an empty piece at the end tries again.
+            Err(error) if error.may_pass() => Err(error.into()),
             Err(error) => {
                 note.remove()?;
                 Err(error.into())
@@ -423,7 +453,9 @@ fn check_end(status: UploadStatus, chunk: &ChunkRequest) -> Result<UploadStatus,
 
 fn resting(record: &Record) -> Resting {
     let Staging { directory, name, inode } = record.staging.clone();
-    Resting { directory, name, inode, made_directories: record.made_directories }
+    // Those of a file that was published are its own.
+    let made_directories = if record.phase == Phase::Done { 0 } else { record.made_directories };
+    Resting { directory, name, inode, made_directories }
 }
 
 fn status_of(record: &Record, offset_bytes: u64, entry: Option<Entry>) -> UploadStatus {

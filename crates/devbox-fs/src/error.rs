@@ -307,6 +307,20 @@ impl FsError {
         Self::UnknownUser { user: user.to_string() }
     }
 
+    /// Whether it tells of the disk or the machine and not of the request, so that the same call may succeed later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSpace
+                | Self::QuotaExceeded
+                | Self::ReadOnly { .. }
+                | Self::Exhausted
+                | Self::DeadlinePassed
+                | Self::Io { .. }
+        )
+    }
+
     /// The path that it is about, where it is about one.
     #[must_use]
     pub fn path(&self) -> Option<&BoxPath> {

@@ -19,6 +19,7 @@ use crate::error::{At as _, FsError};
 use crate::reserved;
 use crate::root::BoxRoot;
 use crate::stage::{Draft, Staged, Target, reserve_space};
+use crate::transaction::Transaction;
 use crate::view::View;
 
 const READ_BUFFER: usize = 256 << 10;
@@ -51,7 +52,13 @@ pub struct Parked {
     path: BoxPath,
     /// Where its directory was when it was begun, and how many of those on the way were made for it.
     made: (Vec<u8>, usize),
+    /// It has no name yet, and is gone with this; so are the directories that were made for it.
+    fresh: Option<Fresh>,
 }
+
+/// What takes back the directories that were made for a file without a name.
+#[derive(Debug)]
+struct Fresh(Option<Transaction>);
 
 /// In whose name a parked file lies where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +71,7 @@ enum Keeper {
 
 impl View {
     /// Begins a file that outlives this process: checks target and condition, makes missing parents if asked to, and asks for
-    /// the disk space.
+    /// the disk space. It has no name before [`Parked::settle`].
     ///
     /// # Errors
     /// As [`View::stage`]; [`FsError::Unsupported`] where this process has no state directory.
@@ -78,30 +85,16 @@ impl View {
         let _acting = self.act()?;
         let mut transaction = None;
         let Target { place, made, .. } = self.target(request, &mut transaction)?;
+        let file = open_unnamed(&place.directory).at("write in the directory of", path)?;
+        reserve_space(&file, length, path)?;
+        let directory = self.whereabouts(&place.directory, path)?;
+        let inode = Attributes::of(file.as_fd()).at("look at", path)?.id().inode;
         let name = self.engine.names.fresh();
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&place.directory, &name[..], flags, Mode::RUSR | Mode::WUSR);
-        let begun = file.at("write in the directory of", path).and_then(|file| {
-            let directory = self.whereabouts(&place.directory, path);
-            let reserved = reserve_space(&file, length, path);
-            let attributes = Attributes::of(file.as_fd()).at("look at", path);
-            match (directory, reserved, attributes) {
-                (Ok(directory), Ok(()), Ok(attributes)) => Ok((file, directory, attributes.id().inode)),
-                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
-                    let _ = rustix::fs::unlinkat(&place.directory, &name[..], AtFlags::empty());
-                    Err(error)
-                }
-            }
-        });
-        let (file, directory, inode) = begun?;
-        if let Some(transaction) = transaction {
-            transaction.commit(false, None).at("write the journal of", path)?;
-        }
         let made = (directory.clone(), made.len());
         let resting = Resting { directory, name: name.clone(), inode, made_directories: made.1 };
-        let (view, path) = (self.clone(), path.clone());
+        let (view, path, fresh) = (self.clone(), path.clone(), Some(Fresh(transaction)));
         let (keeper, directory) = (Keeper::User, place.directory);
-        Ok((Parked { view, keeper, directory, name, file, stored: 0, path, made }, resting))
+        Ok((Parked { view, keeper, directory, name, file, stored: 0, path, made, fresh }, resting))
     }
 
     /// Finds a parked file again, which is to become the file at `path`.
@@ -126,7 +119,7 @@ impl View {
         let (view, name) = (self.clone(), resting.name.clone());
         let (keeper, stored) = (Keeper::User, attributes.size());
         let made = (resting.directory.clone(), resting.made_directories);
-        Ok(Parked { view, keeper, directory, name, file, stored, path: path.clone(), made })
+        Ok(Parked { view, keeper, directory, name, file, stored, path: path.clone(), made, fresh: None })
     }
 
     /// The file at the target of `request`, if it is the one that was parked: a kill came after it was published.
@@ -155,6 +148,23 @@ impl View {
 }
 
 impl Parked {
+    /// Gives a new file the name under which it outlives this process. Only what is remembered by then is found again: a
+    /// kill before this leaves nothing.
+    ///
+    /// # Errors
+    /// [`FsError::NoSpace`] and others; the file is gone with `self` then.
+    pub fn settle(&mut self) -> Result<(), FsError> {
+        let Some(Fresh(made)) = self.fresh.take() else { return Ok(()) };
+        let view = self.view.clone();
+        let _acting = (self.keeper == Keeper::User).then(|| view.act()).transpose()?;
+        // From here on, what is remembered of the file takes its directories back.
+        if let Some(made) = made {
+            made.commit(false, None).at("write the journal of", &self.path)?;
+        }
+        let linked = view.engine.descriptors.link(self.file.as_fd(), self.directory.as_fd(), &self.name);
+        linked.at("write in the directory of", &self.path).inspect_err(|_| self.remove())
+    }
+
     /// How many bytes are stored.
     #[must_use]
     pub fn stored(&self) -> u64 {
@@ -216,7 +226,8 @@ impl Parked {
     /// Publishes the file under the path of `request`, as [`Staged::publish`] does; its digest was compared already.
     ///
     /// # Errors
-    /// As there, and [`FsError::Conflict`] if the path leads to another directory by now. The parked file is gone then.
+    /// As there, and [`FsError::Conflict`] if the path leads to another directory by now. The parked file is gone then, unless
+    /// the error [may pass](FsError::may_pass).
     pub fn publish(self, request: WriteRequest) -> Result<Written, FsError> {
         let view = self.view.clone();
         let _acting = view.act()?;
@@ -232,6 +243,7 @@ impl Parked {
         });
         let Target { place, seen, .. } = match aimed {
             Ok(target) => target,
+            Err(error) if error.may_pass() => return Err(error),
             Err(error) => {
                 self.remove();
                 return Err(error);
@@ -245,10 +257,12 @@ impl Parked {
     ///
     /// # Errors
     /// What keeps this thread from acting as the user.
-    pub fn discard(self) -> Result<(), FsError> {
+    pub fn discard(mut self) -> Result<(), FsError> {
         let view = self.view.clone();
         let _acting = (self.keeper == Keeper::User).then(|| view.act()).transpose()?;
-        self.remove();
+        if self.fresh.take().is_none() {
+            self.remove();
+        }
         Ok(())
     }
 
@@ -256,29 +270,72 @@ impl Parked {
         // What cannot be removed is a hidden name, which its record's expiry tries again.
         let _ = rustix::fs::unlinkat(&self.directory, &self.name[..], AtFlags::empty());
         let (directory, made) = &self.made;
-        take_back(self.view.engine.anchor(), directory, *made, self.view.identity.uid);
+        take_back(self.view.engine.anchor(), directory, *made);
     }
 }
 
-/// Removes the last `made` directories of a path, from the deepest on, as long as they are empty and this user's. That they
-/// are still the ones that were made cannot be known, nor does it matter to anybody whose empty directories they are not.
-fn take_back(anchor: Anchor<'_>, directory: &[u8], made: usize, uid: u32) {
+/// Removes the last `made` directories of a path, from the deepest on, as long as they are empty and one user's; those that
+/// are gone already, because a kill came in between, are passed over. That they are still the ones that were made cannot be
+/// known, nor does it matter to anybody whose empty directories they are not.
+fn take_back(anchor: Anchor<'_>, directory: &[u8], made: usize) {
     let mut path = directory;
+    let mut owner = None;
     for _ in 0..made.min(MAX_TAKEN_BACK) {
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
             None => (&b""[..], path),
         };
-        let Ok(place) = anchor.reopen_directory(parent) else { return };
-        let is_his = Attributes::at(place.as_fd(), name).is_ok_and(|found| found.uid() == uid);
+        path = parent;
+        let place = match anchor.reopen_directory(parent) {
+            Err(Errno::NOENT) => continue,
+            Err(_) => return,
+            Ok(place) => place,
+        };
+        let found = match Attributes::find(place.as_fd(), name) {
+            Ok(None) => continue,
+            Err(_) => return,
+            Ok(Some(found)) => found,
+        };
+        let is_his = *owner.get_or_insert(found.uid()) == found.uid();
         if !is_his || rustix::fs::unlinkat(&place, name, AtFlags::REMOVEDIR).is_err() {
             return;
         }
-        path = parent;
     }
 }
 
 impl BoxRoot {
+    /// Whether a parked file lies where it was left.
+    ///
+    /// # Errors
+    /// What keeps the place from being looked at.
+    pub fn has_parked(&self, resting: &Resting) -> Result<bool, FsError> {
+        let here = BoxPath::root();
+        let directory = match self.engine().anchor().open_directory(&resting.directory) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+            directory => directory.at("reach an upload below", &here)?,
+        };
+        let found =
+            Attributes::find(directory.as_fd(), &resting.name).at("look at an upload below", &here)?;
+        Ok(found.is_some_and(|found| found.is_file() && found.id().inode == resting.inode))
+    }
+
+    /// Removes what lies under the reserved name of a parked file that was published: the file that it was exchanged for.
+    ///
+    /// # Errors
+    /// What keeps it from being removed; not that nothing lies there.
+    pub fn sweep_parked(&self, resting: &Resting) -> Result<(), FsError> {
+        let here = BoxPath::root();
+        check_name(&resting.name, &here)?;
+        let directory = match self.engine().anchor().open_directory(&resting.directory) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            directory => directory.at("reach an upload below", &here)?,
+        };
+        match rustix::fs::unlinkat(&directory, &resting.name[..], AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            removed => removed.at("remove an upload below", &here),
+        }
+    }
+
     /// Removes a parked file that nobody will go on with, as this process: only a reserved name, and only that file.
     ///
     /// # Errors
@@ -286,21 +343,28 @@ impl BoxRoot {
     pub fn discard_parked(&self, resting: &Resting) -> Result<(), FsError> {
         let here = BoxPath::root();
         check_name(&resting.name, &here)?;
-        let directory = match self.engine().anchor().open_directory(&resting.directory) {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
-            directory => directory.at("reach an upload below", &here)?,
-        };
-        match Attributes::find(directory.as_fd(), &resting.name).at("look at an upload below", &here)? {
-            Some(found) if found.is_file() && found.id().inode == resting.inode => {
-                let removed = rustix::fs::unlinkat(&directory, &resting.name[..], AtFlags::empty());
-                removed.at("remove an upload below", &here)?;
-                let anchor = self.engine().anchor();
-                take_back(anchor, &resting.directory, resting.made_directories, found.uid());
-                Ok(())
+        let anchor = self.engine().anchor();
+        match anchor.open_directory(&resting.directory) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            directory => {
+                let directory = directory.at("reach an upload below", &here)?;
+                let found = Attributes::find(directory.as_fd(), &resting.name);
+                let found = found.at("look at an upload below", &here)?;
+                if found.is_some_and(|found| found.is_file() && found.id().inode == resting.inode) {
+                    let removed = rustix::fs::unlinkat(&directory, &resting.name[..], AtFlags::empty());
+                    removed.at("remove an upload below", &here)?;
+                }
             }
-            Some(_) | None => Ok(()),
         }
+        take_back(anchor, &resting.directory, resting.made_directories);
+        Ok(())
     }
+}
+
+/// Opens a file without a name, to be read and written.
+fn open_unnamed(directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR)
 }
 
 fn check_name(name: &[u8], path: &BoxPath) -> Result<(), FsError> {

@@ -53,6 +53,15 @@ impl Staged {
     pub fn publish(mut self) -> Result<Written, FsError> {
         let view = self.view.clone();
         let _acting = view.act()?;
+        let published = self.try_to_publish();
+        if self.parked.is_some() && published.as_ref().is_err_and(FsError::may_pass) {
+            // It lies where it was parked, and waits there.
+            self.draft.name = None;
+        }
+        published
+    }
+
+    fn try_to_publish(&mut self) -> Result<Written, FsError> {
         self.draft.complete()?;
         let created = self.create_at_once()? || self.publish_under_lock()?;
         if self.is_for_power()
@@ -215,7 +224,8 @@ impl Staged {
         let engine = &self.view.engine;
         let name = self.draft.name.clone().unwrap_or_else(|| engine.names.fresh());
         let directory = self.place.directory.as_fd();
-        if self.announced.is_none() {
+        // One that was parked is remembered by who parked it.
+        if self.announced.is_none() && self.draft.name.is_none() {
             self.announced = self.view.announce(&self.place, &name)?;
         }
         if self.draft.name.is_none() {
@@ -249,8 +259,9 @@ impl Staged {
         if !Attributes::at(directory, target).is_ok_and(is_ours) {
             return;
         }
-        let _ = match (&self.draft.name, created) {
-            (Some(old), false) => exchange(directory, old, target),
+        let _ = match (&self.draft.name, &self.parked) {
+            (Some(old), _) if !created => exchange(directory, old, target),
+            (_, Some(parked)) => rename_to_free(directory, target, parked),
             _ => rustix::fs::unlinkat(directory, target, AtFlags::empty()),
         };
     }

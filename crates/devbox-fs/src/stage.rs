@@ -65,6 +65,8 @@ pub struct Staged {
     pub(crate) made: Option<Transaction>,
     /// What has the reserved name removed if this process dies.
     pub(crate) announced: Option<Announced>,
+    /// The reserved name under which it waited, and waits again if it cannot be published now.
+    pub(crate) parked: Option<Vec<u8>>,
 }
 
 impl View {
@@ -380,18 +382,15 @@ pub(crate) fn times(modified: devbox_types::Timestamp) -> Timestamps {
 impl Staged {
     /// One that was written before, for a target that was looked at now.
     pub(crate) fn resumed(view: View, place: Place, draft: Draft, seen: Option<Attributes>) -> Self {
-        Self::over(view, place, draft, seen, Base::Any)
+        let parked = draft.name.clone();
+        let mut staged = Self::over(view, place, draft, seen, Base::Any);
+        staged.parked = parked;
+        staged
     }
 
     /// One whose content was made of what was there.
-    pub(crate) fn over(
-        view: View,
-        place: Place,
-        draft: Draft,
-        seen: Option<Attributes>,
-        from: Base,
-    ) -> Self {
-        Self { view, place, draft, seen, from, made: None, announced: None }
+    pub(crate) fn over(view: View, place: Place, draft: Draft, seen: Option<Attributes>, from: Base) -> Self {
+        Self { view, place, draft, seen, from, made: None, announced: None, parked: None }
     }
 
     /// Appends bytes.
@@ -430,7 +429,10 @@ impl Staged {
         let Some(name) = self.draft.name.take() else { return };
         match rustix::fs::unlinkat(&self.place.directory, &name[..], AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(_) => announced.into_iter().for_each(Announced::keep),
+            Err(_) => {
+                let announced = announced.or_else(|| self.view.announce(&self.place, &name).ok().flatten());
+                announced.into_iter().for_each(Announced::keep);
+            }
         }
     }
 }

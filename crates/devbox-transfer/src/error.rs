@@ -86,10 +86,9 @@ impl Coded for TransferError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::WrongOffset { .. } | Self::PartIncomplete { .. } => ErrorCode::Conflict,
-            Self::BeyondEnd { .. }
-            | Self::Contradiction
-            | Self::NotAPart { .. }
-            | Self::PartCount { .. } => ErrorCode::InvalidRequest,
+            Self::BeyondEnd { .. } | Self::Contradiction | Self::NotAPart { .. } | Self::PartCount { .. } => {
+                ErrorCode::InvalidRequest
+            }
             Self::IsJoined => ErrorCode::PermissionDenied,
             Self::PartsTooLong => ErrorCode::TooLarge,
             Self::ChecksumMismatch => ErrorCode::ChecksumMismatch,

@@ -84,7 +84,8 @@ mod tests {
     }
 
     fn joining(parts: &[(&Record, u64)]) -> Result<Joining, TransferError> {
-        let parts: Vec<_> = parts.iter().map(|(record, stored)| FoundPart { record, stored: *stored }).collect();
+        let parts: Vec<_> =
+            parts.iter().map(|(record, stored)| FoundPart { record, stored: *stored }).collect();
         Joining::of(&parts, NOW)
     }
 

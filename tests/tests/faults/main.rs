@@ -5,6 +5,7 @@
 //! | `killed` | the agent dies before each of its steps, and in the middle of repairing |
 //! | `refused` | the kernel refuses a step: EIO, ENOSPC, EDQUOT, EROFS, short writes; once, and from there on |
 //! | `disks` | disks are full, quotas used up, inodes gone |
+//! | `uploads` | the same to an upload in pieces, which keeps what it told |
 //!
 //! | to help | |
 //! |---|---|
@@ -21,4 +22,5 @@ mod killed;
 mod operations;
 mod refused;
 mod tree;
+mod uploads;
 mod wire;

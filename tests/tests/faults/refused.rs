@@ -129,7 +129,7 @@ fn check_serves(agent: &BareAgent) -> Result<()> {
 }
 
 /// In a quick run one error at each step, else each.
-fn chosen(chance: &Chance) -> Vec<(i32, &'static str)> {
+pub(crate) fn chosen(chance: &Chance) -> Vec<(i32, &'static str)> {
     if takes_all() { ERRORS.to_vec() } else { vec![ERRORS[chance.below(ERRORS.len())]] }
 }
 

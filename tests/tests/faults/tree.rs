@@ -48,6 +48,12 @@ impl Tree {
         Self(seen.map(|(name, what)| (name.clone(), what.clone())).collect())
     }
 
+    /// The same without these directories.
+    pub(crate) fn without_directories(mut self, names: &[&str]) -> Self {
+        self.0.retain(|name, what| !(names.contains(&name.as_str()) && what.starts_with("directory")));
+        self
+    }
+
     /// What is in `self` and not, or not so, in `other`; and the other way round.
     pub(crate) fn differences(&self, other: &Self) -> String {
         let lines = |tree: &Self| -> BTreeSet<String> {
@@ -153,7 +159,8 @@ fn set_old_time(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the agent keeps in its state directory while it runs and nothing is half done: one file of slots.
+/// What the agent keeps in its state directory while it runs and nothing is half done: one file of slots, and a note for each
+/// upload that it remembers.
 pub(crate) fn check_state(root: &Path, notes: usize) -> Result<()> {
     let names: Vec<String> = fs::read_dir(root.join(NOT_THE_BOXES[0]))?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

@@ -63,10 +63,11 @@ impl Desk {
             let note = self.root.open_note(id.as_str()).map_err(no_such_upload)?;
             let record = read(&note.read()?, id, grant)?;
             let has_bytes = record.role == UploadRole::Part && record.joined_into.is_none();
-            let parked = has_bytes.then(|| unpark(&view, &record)).transpose().map_err(|error| match error {
-                FsError::NotFound { .. } => no_upload(id),
-                error => error.into(),
-            })?;
+            let parked =
+                has_bytes.then(|| unpark(&view, &record)).transpose().map_err(|error| match error {
+                    FsError::NotFound { .. } => no_upload(id),
+                    error => error.into(),
+                })?;
             held.insert(id.clone(), Held { note, record, parked });
         }
         Ok(held)

@@ -3,9 +3,9 @@
 use std::os::fd::AsFd;
 
 use devbox_types::{BoxPath, Right};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
-use super::{Keeper, Parked, Resting, check_name};
+use super::{Fresh, Keeper, Parked, Resting, check_name, open_unnamed};
 use crate::attributes::Attributes;
 use crate::error::{At as _, FsError};
 use crate::stage::reserve_space;
@@ -27,25 +27,14 @@ impl View {
         let directory = state.directory().try_clone().map_err(|source| unopened(&source))?;
         let whereabouts = state.path_of(&self.engine, directory.as_fd());
         let whereabouts = whereabouts.at("find the directory of parts below", &path)?;
+        let file = open_unnamed(&directory).at("keep a part below", &path)?;
+        reserve_space(&file, length, &path)?;
+        let inode = Attributes::of(file.as_fd()).at("look at a part below", &path)?.id().inode;
         let name = self.engine.names.fresh();
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&directory, &name[..], flags, Mode::RUSR | Mode::WUSR);
-        let file = file.at("keep a part below", &path)?;
-        let looked = reserve_space(&file, length, &path)
-            .and_then(|()| Attributes::of(file.as_fd()).at("look at a part below", &path));
-        match looked {
-            Ok(attributes) => {
-                let inode = attributes.id().inode;
-                let (name_kept, made_directories) = (name.clone(), 0);
-                let resting = Resting { directory: whereabouts, name: name_kept, inode, made_directories };
-                let (view, keeper, made) = (self.clone(), Keeper::Process, (Vec::new(), 0));
-                Ok((Parked { view, keeper, directory, name, file, stored: 0, path, made }, resting))
-            }
-            Err(error) => {
-                let _ = rustix::fs::unlinkat(&directory, &name[..], AtFlags::empty());
-                Err(error)
-            }
-        }
+        let resting = Resting { directory: whereabouts, name: name.clone(), inode, made_directories: 0 };
+        let (view, keeper, made) = (self.clone(), Keeper::Process, (Vec::new(), 0));
+        let fresh = Some(Fresh(None));
+        Ok((Parked { view, keeper, directory, name, file, stored: 0, path, made, fresh }, resting))
     }
 
     /// Finds a part again. Where it lies is not believed: only its name and inode are looked at.
@@ -56,7 +45,8 @@ impl View {
         self.need(Right::Write)?;
         let path = BoxPath::root();
         check_name(&resting.name, &path)?;
-        let directory = self.parts_directory()?.directory().try_clone().map_err(|source| unopened(&source))?;
+        let directory =
+            self.parts_directory()?.directory().try_clone().map_err(|source| unopened(&source))?;
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&directory, &resting.name[..], flags, Mode::empty());
         let file = file.at("open a part below", &path)?;
@@ -67,7 +57,7 @@ impl View {
         }
         let (view, keeper, name) = (self.clone(), Keeper::Process, resting.name.clone());
         let (stored, made) = (attributes.size(), (Vec::new(), 0));
-        Ok(Parked { view, keeper, directory, name, file, stored, path, made })
+        Ok(Parked { view, keeper, directory, name, file, stored, path, made, fresh: None })
     }
 
     fn parts_directory(&self) -> Result<&StateDirectory, FsError> {
