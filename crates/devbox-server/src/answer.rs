@@ -33,7 +33,7 @@ impl Content {
         if let Some(pace) = &mut self.pace {
             pace.passed(bytes);
         }
-        self.open.metrics().sent(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.open.sent(u64::try_from(bytes).unwrap_or(u64::MAX));
         Poll::Ready(frame)
     }
 }

@@ -21,13 +21,19 @@ use crate::patience::Patience;
 pub(crate) struct Received {
     body: Incoming,
     metrics: Arc<Metrics>,
+    route: &'static str,
     patience: Option<Patience>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Received {
-    pub(crate) fn new(body: Incoming, metrics: Arc<Metrics>, pause: Option<Duration>) -> Self {
-        Self { body, metrics, patience: pause.map(Patience::new), timer: None }
+    pub(crate) fn new(
+        body: Incoming,
+        metrics: Arc<Metrics>,
+        route: &'static str,
+        pause: Option<Duration>,
+    ) -> Self {
+        Self { body, metrics, route, patience: pause.map(Patience::new), timer: None }
     }
 
     /// Whether the client has been silent for too long. The timer is set once and pushed on when it fires.
@@ -64,7 +70,7 @@ impl Body for Received {
                 if let Some(patience) = &mut self.patience {
                     patience.moved(bytes);
                 }
-                self.metrics.received(u64::try_from(bytes).unwrap_or(u64::MAX));
+                self.metrics.received(self.route, u64::try_from(bytes).unwrap_or(u64::MAX));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             // While the box does not read on, nobody polls, and no time is counted against the client.

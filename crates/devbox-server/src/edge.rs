@@ -64,13 +64,13 @@ impl Edge {
         let (mut parts, body) = request.into_parts();
         let place = Place::of(parts.uri.path());
         let labels = RouteLabels { method: method_label(&parts.method), route: place.label() };
-        let mut open = OpenRequest::begin(&self.app.metrics, labels);
+        let mut open = OpenRequest::begin(&self.app.metrics, labels, &parts.headers);
         let request_id = self.app.request_ids.of(&parts.headers);
         // The input of a process may pause for as long as it likes.
         let interactive = matches!(place, Place::Guest { area: Area::Processes, .. });
         let pause = (!interactive).then_some(self.app.config.timeouts.body_pause);
         parts.extensions.insert(request_id.clone());
-        let body = Body::new(Received::new(body, Arc::clone(&self.app.metrics), pause));
+        let body = Body::new(Received::new(body, Arc::clone(&self.app.metrics), labels.route, pause));
         let request = Request::from_parts(parts, body);
 
         let mut pace = None;
@@ -84,7 +84,7 @@ impl Edge {
         if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
-        open.answered(response.status());
+        open.answered(&response);
         tracing::debug!(request_id = %request_id, route = labels.route, status = response.status().as_u16(), "answered");
         let answer = response.map(|body| Answer::new(body, pace, open, busy));
         if shared_connection {

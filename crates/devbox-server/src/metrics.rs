@@ -1,11 +1,13 @@
 //! Counts for whoever watches the server.
 
+mod transfers;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Instant;
 
 use devbox_types::devbox::BoxState;
-use http::StatusCode;
+use http::{HeaderMap, Response, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -15,8 +17,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::OwnedSemaphorePermit;
 
+use self::transfers::{Traits, Transfers};
 use crate::allotment::Excess;
-use crate::route::UPLOADS;
 
 /// The media type of [`Metrics::text`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,11 +40,6 @@ struct AnswerLabels {
     method: &'static str,
     route: &'static str,
     code: u16,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PieceLabels {
-    result: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,8 +84,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<AnswerLabels, Counter>,
     durations: Family<RouteLabels, Histogram>,
-    upload_pieces: Family<PieceLabels, Counter>,
-    upload_resumes: Counter,
+    transfers: Transfers,
     refusals: Family<RefusalLabels, Counter>,
     stalls: Family<StallLabels, Counter>,
     bytes_in: Counter,
@@ -111,10 +107,7 @@ impl Metrics {
             Unit::Seconds,
             durations.clone(),
         );
-        let upload_pieces = Family::default();
-        registry.register("upload_pieces", "Pieces of uploads, by how they ended", upload_pieces.clone());
-        let upload_resumes = Counter::default();
-        registry.register("upload_resumes", "Looks at how far an upload is", upload_resumes.clone());
+        let transfers = Transfers::new(&mut registry);
         let refusals = Family::default();
         registry.register("refusals", "Requests beyond what their key may, by the limit", refusals.clone());
         let stalls = Family::default();
@@ -135,8 +128,7 @@ impl Metrics {
             registry,
             requests,
             durations,
-            upload_pieces,
-            upload_resumes,
+            transfers,
             refusals,
             stalls,
             bytes_in,
@@ -148,8 +140,9 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn received(&self, bytes: u64) {
+    pub(crate) fn received(&self, route: &'static str, bytes: u64) {
         self.bytes_in.inc_by(bytes);
+        self.transfers.received(route, bytes);
     }
 
     pub(crate) fn refused(&self, excess: Excess) {
@@ -158,28 +151,6 @@ impl Metrics {
 
     pub(crate) fn stalled(&self, stall: Stall) {
         self.stalls.get_or_create(&StallLabels { of: stall.label() }).inc();
-    }
-
-    pub(crate) fn sent(&self, bytes: u64) {
-        self.bytes_out.inc_by(bytes);
-    }
-
-    /// What a request about uploads says of how transfers go: a piece that broke off or did not fit is sent again, and a
-    /// client that comes back asks first how far it had come.
-    fn count_upload(&self, method: &str, status: StatusCode) {
-        let result = match (method, status.as_u16()) {
-            ("HEAD" | "GET", _) => {
-                self.upload_resumes.inc();
-                return;
-            }
-            ("PATCH", 200..300) => "stored",
-            ("PATCH", 400 | 499) => "interrupted",
-            ("PATCH", 409) => "misplaced",
-            ("PATCH", 460) => "corrupt",
-            ("PATCH", _) => "failed",
-            _ => return,
-        };
-        self.upload_pieces.get_or_create(&PieceLabels { result }).inc();
     }
 
     pub(crate) fn connection_opened(&self) {
@@ -221,20 +192,32 @@ pub(crate) struct OpenRequest {
     labels: RouteLabels,
     began: Instant,
     status: StatusCode,
+    traits: Traits,
     /// Its place among those of its key.
     place: Option<OwnedSemaphorePermit>,
 }
 
 impl OpenRequest {
-    pub(crate) fn begin(metrics: &Arc<Metrics>, labels: RouteLabels) -> Self {
+    pub(crate) fn begin(metrics: &Arc<Metrics>, labels: RouteLabels, headers: &HeaderMap) -> Self {
         metrics.open.inc();
+        if transfers::is_repeated(headers) {
+            metrics.transfers.repeated(labels);
+        }
+        let traits = Traits::of_request(headers);
         // 499, as nginx has it: the client went away before there was an answer.
         let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
-        Self { metrics: Arc::clone(metrics), labels, began: Instant::now(), status, place: None }
+        Self { metrics: Arc::clone(metrics), labels, began: Instant::now(), status, traits, place: None }
     }
 
-    pub(crate) fn answered(&mut self, status: StatusCode) {
-        self.status = status;
+    pub(crate) fn answered<B>(&mut self, response: &Response<B>) {
+        self.status = response.status();
+        self.traits = self.traits.with_answer(response.headers());
+    }
+
+    /// Bytes of the answer went out.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.metrics.bytes_out.inc_by(bytes);
+        self.metrics.transfers.sent(self.labels, bytes);
     }
 
     /// Holds the request's place among those of its key, as long as it is open.
@@ -251,10 +234,9 @@ impl Drop for OpenRequest {
     fn drop(&mut self) {
         let RouteLabels { method, route } = self.labels;
         self.metrics.open.dec();
-        self.metrics.durations.get_or_create(&self.labels).observe(self.began.elapsed().as_secs_f64());
-        if route == UPLOADS {
-            self.metrics.count_upload(method, self.status);
-        }
+        let took = self.began.elapsed();
+        self.metrics.durations.get_or_create(&self.labels).observe(took.as_secs_f64());
+        self.metrics.transfers.ended(self.labels, self.status, self.traits, took);
         let answer = AnswerLabels { method, route, code: self.status.as_u16() };
         self.metrics.requests.get_or_create(&answer).inc();
     }

@@ -56,14 +56,20 @@ impl<'p> Place<'p> {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Control(pattern) => pattern,
-            Self::Guest { area: Area::Files, .. } => "/v1/devboxes/{id}/files",
+            Self::Guest { area: Area::Files, .. } => FILES,
             Self::Guest { area: Area::Entries, .. } => "/v1/devboxes/{id}/entries",
-            Self::Guest { area: Area::Archive, .. } => "/v1/devboxes/{id}/archive",
+            Self::Guest { area: Area::Archive, .. } => ARCHIVE,
             Self::Guest { area: Area::Uploads, .. } => UPLOADS,
             Self::Guest { area: Area::Processes, .. } => "/v1/devboxes/{id}/processes",
         }
     }
 }
+
+/// The name of everything about contents of files in metrics.
+pub(crate) const FILES: &str = "/v1/devboxes/{id}/files";
+
+/// The name of everything about archives in metrics.
+pub(crate) const ARCHIVE: &str = "/v1/devboxes/{id}/archive";
 
 /// The name of everything about uploads in metrics.
 pub(crate) const UPLOADS: &str = "/v1/devboxes/{id}/uploads";

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -11,8 +11,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use devbox_guest::FileContent;
 use devbox_transfer::SavedState;
 use devbox_types::file::{ByteRange, ReadRequest};
-use devbox_types::{BoxPath, Entry, Etag, Grant, Timestamp};
+use devbox_types::{
+    Algorithms, BoxPath, DigestAlgorithm, DigestHasher, Digests, Entry, ErrorCode, Etag, Grant, Problem,
+    Timestamp,
+};
 use futures_util::StreamExt as _;
+use futures_util::future::try_join;
 
 use super::state::{StateFile, local, open_plain};
 use super::{LargeOptions, OnProgress, Pace, Patience, TransferProgress, wait};
@@ -29,8 +33,11 @@ impl Sandbox {
     /// All bytes are of one version of the file: if it changes in the box meanwhile, the download ends with `SourceChanged`,
     /// and the next call begins anew. The local file is replaced in one step, and gets mode and time of the file in the box.
     ///
+    /// Before that, the SHA-256 of all that is here, an earlier run's part read back, is compared with that of the file in the
+    /// box, which reads it once more for that while the bytes come. (An agent that is older than this tells no digest.)
+    ///
     /// # Errors
-    /// `SourceChanged`; `Local`; `Cancelled`; what the box says.
+    /// `SourceChanged`; `Local`; `Cancelled`; `digest_mismatch`, and nothing of what came is kept; what the box says.
     ///
     /// # Cancel safety
     /// Dropping the future keeps what has come, for a later call. `on_progress` can end it for good.
@@ -48,7 +55,11 @@ impl Sandbox {
         let pace = Pace::new(options.piece_bytes);
         let mut download = Download { sandbox: self, path, target: local_path, part, state, patience, pace };
         let outcome = download.run(on_progress).await;
-        let over = matches!(outcome, Ok(_) | Err(ClientError::Cancelled | ClientError::SourceChanged { .. }));
+        let over = match &outcome {
+            Ok(_) | Err(ClientError::Cancelled | ClientError::SourceChanged { .. }) => true,
+            Err(ClientError::Problem(problem)) => problem.code == ErrorCode::DigestMismatch,
+            Err(_) => false,
+        };
         if over || !options.resumable {
             download.forget();
         }
@@ -66,16 +77,43 @@ struct Download<'c> {
     pace: Pace,
 }
 
+/// What is here of the file.
+struct Part {
+    file: File,
+    stored: u64,
+    /// Of all of it.
+    hasher: DigestHasher,
+}
+
 impl Download<'_> {
     async fn run(&mut self, on_progress: OnProgress<'_>) -> Result<Entry, ClientError> {
         let (entry, tag) = self.look().await?;
-        let (mut file, mut stored) = self.open(&tag, entry.size_bytes)?;
+        // The box reads the file for its digest while its bytes come.
+        let (sandbox, path) = (self.sandbox, self.path.clone());
+        let digest = digest_of(sandbox, &path, &tag, Patience::new(self.patience.policy));
+        let (part, announced) = try_join(self.fetch(&entry, &tag, on_progress), digest).await?;
+        if !announced.are_met_by(&part.hasher.finish()) {
+            let problem = Problem::new(ErrorCode::DigestMismatch, "what came is not what is in the box");
+            return Err(problem.with_path(&self.path).into());
+        }
+        self.publish(&part.file, &entry)?;
+        Ok(entry)
+    }
+
+    /// Fetches what is missing.
+    async fn fetch(
+        &mut self,
+        entry: &Entry,
+        tag: &Etag,
+        on_progress: OnProgress<'_>,
+    ) -> Result<Part, ClientError> {
+        let Part { mut file, mut stored, mut hasher } = self.open(tag, entry.size_bytes).await?;
         self.tell(stored, entry.size_bytes, on_progress)?;
         while stored < entry.size_bytes {
-            let mut content = self.rest(&tag, stored).await?;
+            let mut content = self.rest(tag, stored).await?;
             let is_rest = content.head.offset == stored && content.head.entry.size_bytes == entry.size_bytes;
             let found = content.head.entry.etag.as_ref();
-            if !is_rest || !found.is_some_and(|found| found.matches_weakly(&tag)) {
+            if !is_rest || !found.is_some_and(|found| found.matches_weakly(tag)) {
                 return Err(ClientError::SourceChanged { path: self.path.to_string() });
             }
             let broken = loop {
@@ -84,6 +122,7 @@ impl Download<'_> {
                     Some(Err(error)) => break Some(error),
                     Some(Ok(chunk)) => {
                         file.write_all(&chunk).map_err(|source| local("write", &self.part, source))?;
+                        hasher.update(&chunk);
                         stored += u64::try_from(chunk.len()).unwrap_or(0);
                         self.patience.renew();
                         self.tell(stored, entry.size_bytes, on_progress)?;
@@ -94,8 +133,7 @@ impl Download<'_> {
                 self.patience.after(error.into()).await?;
             }
         }
-        self.publish(&file, &entry)?;
-        Ok(entry)
+        Ok(Part { file, stored, hasher })
     }
 
     /// What the file is now, with a tag that tells its version from all others.
@@ -122,16 +160,16 @@ impl Download<'_> {
     }
 
     /// Opens what an earlier run left of this version, or begins anew.
-    fn open(&self, tag: &Etag, size_bytes: u64) -> Result<(File, u64), ClientError> {
+    async fn open(&self, tag: &Etag, size_bytes: u64) -> Result<Part, ClientError> {
         let devbox = self.sandbox.devbox().id.to_string();
         let saved = self.state.load();
         let saved = saved.as_ref().and_then(|saved| saved.download_of(&devbox, &self.path));
         if saved.is_some_and(|(earlier, _)| earlier.matches_strongly(tag))
-            && let Ok(mut file) = open_plain(&self.part, OpenOptions::new().write(true))
-            && let Ok(stored) = file.seek(SeekFrom::End(0))
-            && stored <= size_bytes
+            && let Ok(file) = open_plain(&self.part, OpenOptions::new().read(true).write(true))
+            && file.metadata().is_ok_and(|metadata| metadata.len() <= size_bytes)
         {
-            return Ok((file, stored));
+            let read = tokio::task::spawn_blocking(|| read_back(file)).await.map_err(io::Error::from);
+            return read.and_then(|part| part).map_err(|source| local("read", &self.part, source));
         }
         self.forget();
         let begun = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.part);
@@ -143,7 +181,7 @@ impl Download<'_> {
             etag: tag.clone(),
             size_bytes,
         })?;
-        Ok((file, 0))
+        Ok(Part { file, stored: 0, hasher: DigestHasher::new(Algorithms::SHA_256) })
     }
 
     /// Asks for what is missing.
@@ -194,6 +232,53 @@ impl Download<'_> {
         self.state.forget();
         // Published, it is not there any more.
         drop(fs::remove_file(&self.part));
+    }
+}
+
+/// The digest of this version of the file. None of an agent that is older than the wish.
+async fn digest_of(
+    sandbox: &Sandbox,
+    path: &BoxPath,
+    tag: &Etag,
+    mut patience: Patience,
+) -> Result<Digests, ClientError> {
+    let mut is_second_look = false;
+    loop {
+        let want_digest = Some(DigestAlgorithm::Sha256);
+        let request = ReadRequest { head: true, want_digest, ..ReadRequest::whole(path.clone()) };
+        let head = match sandbox.guest().read(&patience.grant(sandbox.grant()), request).await {
+            Ok(content) => content.head,
+            Err(problem) => {
+                patience.after(problem).await?;
+                continue;
+            }
+        };
+        if !head.entry.etag.is_some_and(|found| found.matches_weakly(tag)) {
+            return Err(ClientError::SourceChanged { path: path.to_string() });
+        }
+        // There is none either of a file that changed while it was read: a second look then finds another version.
+        if !head.digests.is_empty() || is_second_look {
+            return Ok(head.digests);
+        }
+        is_second_look = true;
+    }
+}
+
+/// Reads what an earlier run left, up to where it goes on.
+fn read_back(mut file: File) -> io::Result<Part> {
+    const BUFFER: usize = 256 << 10;
+    let (mut stored, mut hasher) = (0, DigestHasher::new(Algorithms::SHA_256));
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(Part { file, stored, hasher }),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                stored += u64::try_from(count).unwrap_or(0);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

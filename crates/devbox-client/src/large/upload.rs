@@ -172,7 +172,8 @@ impl Upload<'_> {
 
     async fn begin(&mut self) -> Result<UploadStatus, ClientError> {
         let write = WriteRequest { length: Some(self.file.source.size_bytes), ..self.request.clone() };
-        let request = UploadRequest { write, digest_follows: true, metadata: String::new(), role: UploadRole::File };
+        let request =
+            UploadRequest { write, digest_follows: true, metadata: String::new(), role: UploadRole::File };
         let status = loop {
             match self.sandbox.guest().create_upload(&self.grant(), request.clone()).await {
                 Ok(status) => break status,
