@@ -14,7 +14,7 @@ use devbox_types::archive::{ArchiveFormat, ArchiveRequest, UnpackRequest};
 use devbox_types::file::{Durability, ReadRequest, WriteRequest};
 use devbox_types::operation::Operation;
 use devbox_types::process::{ExitStatus, ProcessEvent, ProcessRequest};
-use devbox_types::upload::{ChunkRequest, UploadRequest};
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadRole};
 use devbox_types::{ActingUser, BoxPath, Digests, Entry, Grant, ListRequest, WirePath};
 use futures_util::stream::{self, StreamExt as _};
 use tokio::runtime::Runtime;
@@ -124,7 +124,12 @@ impl GuestSubject {
     fn upload_in_pieces(&self, write: WriteRequest, content: Content) -> Result<()> {
         let grant = Grant::whole_box();
         self.runtime.block_on(async {
-            let request = UploadRequest { write, digest_follows: false, metadata: String::new() };
+            let request = UploadRequest {
+                write,
+                digest_follows: false,
+                metadata: String::new(),
+                role: UploadRole::File,
+            };
             let mut status = self.guest.create_upload(&grant, request).await?;
             while !status.is_complete() {
                 let offset = status.offset_bytes;

@@ -26,9 +26,9 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) floors: bool,
     /// A server of somebody else's to measure in the same run, which is there already. KIND is `envd`, `daytona`,
-    /// `devbox-sdk`, `put-get` or `tus`. DIR is where it stores: the first three are asked to store there, absolute, and without
+    /// `devbox-sdk`, `put-get` or `tus`; NAME is what tables call it. DIR is where it stores: the first three are asked to store there, absolute, and without
     /// it where the floors do; of the others it only tells the file system. A token comes from DEVBOX_BENCH_PEER_TOKEN.
-    #[arg(long = "peer", value_name = "KIND=URL[,DIR]")]
+    #[arg(long = "peer", value_name = "KIND[:NAME]=URL[,DIR]")]
     pub(crate) peers: Vec<PeerAddress>,
     /// Few rounds and small files: shows that it all works, measures nothing worth keeping.
     #[arg(long)]

@@ -50,6 +50,8 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PeerAddress {
     kind: Kind,
+    /// What it is called in tables.
+    name: String,
     host: String,
     /// What its paths begin with; no slash at the end.
     base: String,
@@ -60,7 +62,9 @@ impl FromStr for PeerAddress {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (kind, rest) = text.split_once('=').context("a peer is KIND=URL or KIND=URL,DIR")?;
+        let (kind, rest) = text.split_once('=').context("a peer is KIND[:NAME]=URL[,DIR]")?;
+        let (kind, name) = kind.split_once(':').unwrap_or((kind, kind));
+        ensure!(!name.is_empty(), "a peer's name is not empty");
         let kind = Kind::from_str(kind, false).map_err(|complaint| anyhow::anyhow!("{kind}: {complaint}"))?;
         let (url, folder) = match rest.split_once(',') {
             Some((url, folder)) => (url, Some(PathBuf::from(folder))),
@@ -79,7 +83,8 @@ impl FromStr for PeerAddress {
         }
         let port = authority.port_u16().unwrap_or(80);
         let host = format!("{}:{port}", authority.host());
-        Ok(Self { kind, host, base: url.path().trim_end_matches('/').to_owned(), folder })
+        let base = url.path().trim_end_matches('/').to_owned();
+        Ok(Self { kind, name: name.to_owned(), host, base, folder })
     }
 }
 
@@ -88,7 +93,7 @@ const TOKEN: &str = "DEVBOX_BENCH_PEER_TOKEN";
 
 /// Takes part in a run.
 pub(crate) fn subject(address: &PeerAddress, ground: &Ground) -> Result<Participant> {
-    let own = ground.folder.join(format!("peer-{:?}", address.kind));
+    let own = ground.folder.join(format!("peer-{}", address.name));
     let folder = match (address.kind, &address.folder) {
         (Kind::Envd | Kind::Daytona | Kind::DevboxSdk, None) => {
             std::fs::create_dir(&own).with_context(|| format!("make {}", own.display()))?;
@@ -110,12 +115,9 @@ fn connect(
     on: &str,
     token: Option<String>,
 ) -> Result<Participant> {
-    let PeerAddress { kind, host, base, .. } = address.clone();
+    let PeerAddress { kind, name, host, base, .. } = address.clone();
     let facts = |publishing: &str| SubjectFacts {
-        name: format!(
-            "{} at {host}",
-            kind.to_possible_value().map_or("peer".to_owned(), |kind| kind.get_name().to_owned())
-        ),
+        name: name.clone(),
         role: Role::Peer,
         hops: 1,
         file_system: on.to_owned(),
@@ -125,7 +127,7 @@ fn connect(
         let folder = folder.context("this kind of peer needs a folder")?;
         Ok(folder.to_str().context("the folder's name is not text")?.to_owned())
     };
-    let http = Http::to(Address::Tcp(host.clone()))?;
+    let http = Http::to(Address::Tcp(host))?;
     Ok(match kind {
         Kind::Envd => {
             let dialect = envd::Envd { base, folder: folder()? };

@@ -1,5 +1,7 @@
 //! One run: who takes part, in which order things happen, and what comes of it.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 
 use crate::content::Content;
@@ -46,6 +48,11 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     for address in &options.peers {
         taking_part.push(peer::subject(address, &ground)?);
     }
+    let names: BTreeSet<String> = taking_part.iter().map(Participant::name).collect();
+    ensure!(
+        names.len() == taking_part.len(),
+        "two subjects have one name: tell peers apart by KIND:NAME=URL"
+    );
     let wanted =
         |name: &str| options.only.is_empty() || options.only.iter().any(|text| name.contains(&**text));
     taking_part.retain(|participant| wanted(&participant.name()));

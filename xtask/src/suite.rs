@@ -203,9 +203,11 @@ fn install_wheel() -> Result<()> {
     run(install.arg("--find-links").arg(&wheels).arg("sealos-devbox"))
 }
 
-/// The benchmarks, small: they verify what they move and time nothing that is compared.
+/// The benchmarks, small: they verify what they move and time nothing that is compared. Those of the engine run once each.
 fn bench_smoke() -> Result<Vec<Command>> {
+    let mut engine = cargo();
+    engine.args(["test", "--workspace", "--locked", "--bench", "engine", "--bench", "archive"]);
     let mut bench = Command::new(built("devbox-bench"));
     bench.args(["--quick", "--devbox"]).arg(built("devbox"));
-    Ok(vec![bench])
+    Ok(vec![engine, bench])
 }

@@ -377,7 +377,7 @@ fn every_kind_is_measured_in_the_rows_that_it_can_do() {
         }
         let rows: Vec<Row> = result.rows.iter().map(|row| row.row).collect();
         assert_eq!(rows, expected, "{name}");
-        assert!(result.subjects[0].name.starts_with(name), "{:?}", result.subjects);
+        assert_eq!(result.subjects[0].name, name);
     }
 }
 
@@ -421,10 +421,14 @@ fn a_failure_is_one_however_it_is_told() {
 #[test]
 fn an_address_is_a_kind_and_a_plain_url() {
     let address: PeerAddress = "tus=http://127.0.0.1:1080/files/,/data".parse().expect("a peer");
+    assert_eq!(address.name, "tus");
     assert_eq!((&*address.host, &*address.base), ("127.0.0.1:1080", "/files"));
     assert_eq!(address.folder.as_deref(), Some(std::path::Path::new("/data")));
+    let named: PeerAddress = "put-get:nginx=http://127.0.0.1".parse().expect("a peer");
+    assert_eq!((&*named.name, &*named.host), ("nginx", "127.0.0.1:80"));
     let bad = [
         "tus",
+        "tus:=http://127.0.0.1/",
         "ftp=http://127.0.0.1/",
         "tus=https://127.0.0.1/",
         "tus=http://token@127.0.0.1/",
