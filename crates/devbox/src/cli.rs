@@ -2,6 +2,7 @@
 
 pub(crate) mod parse;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -119,6 +120,14 @@ pub(crate) struct ServeArgs {
     /// Most bytes of one file or batch, such as 512MiB [env: DEVBOX_MAX_TRANSFER] [default: 64GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     pub(crate) max_transfer: Option<u64>,
+
+    /// Requests a second that one key may send [env: DEVBOX_REQUESTS_PER_KEY] [default: no limit]
+    #[arg(long, value_name = "N")]
+    pub(crate) requests_per_key: Option<NonZeroU64>,
+
+    /// Bytes a second that one key may move each way, such as 50MiB [env: DEVBOX_BYTES_PER_KEY] [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse::some_size)]
+    pub(crate) bytes_per_key: Option<NonZeroU64>,
 
     /// User that the server becomes, by name or number [env: DEVBOX_USER] [default: devbox, or else 65520]
     #[arg(long, value_name = "USER")]

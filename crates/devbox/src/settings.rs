@@ -3,6 +3,7 @@
 //! `docs/reference/config.md` says the same to people, setting by setting.
 
 mod file;
+mod limits;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use devbox_client::ClientConfig;
 use devbox_local::PoolChoice;
+use devbox_server::{Limits, Timeouts};
 use devbox_types::{Coded, ErrorCode};
 
 use crate::cli::{ConnectionArgs, ServeArgs, parse};
@@ -228,6 +230,10 @@ pub(crate) struct ServeSettings {
     pub(crate) pool: PoolChoice,
     /// The most bytes of one file or batch; `None`: the server's default.
     pub(crate) max_transfer: Option<u64>,
+    /// How much one key may do. What one transfer may have is [`Self::max_transfer`].
+    pub(crate) limits: Limits,
+    /// How long peers are waited for.
+    pub(crate) timeouts: Timeouts,
     /// The user that the server becomes, by name or number.
     pub(crate) user: Option<String>,
 }
@@ -256,6 +262,7 @@ pub(crate) fn serve(
         (false, Some(value)) => truth("DEVBOX_ALLOW_PLAINTEXT", value)?,
         (false, None) => section.allow_plaintext.unwrap_or(false),
     };
+    let (limits, timeouts) = limits::limits(args, environment, section)?;
     Ok(ServeSettings {
         listen: address(listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
         data_dir: path(&args.data_dir, "DEVBOX_DATA_DIR", &section.data_dir)
@@ -268,6 +275,8 @@ pub(crate) fn serve(
             (None, Some(value)) => Some(size(value)?),
             (None, None) => None,
         },
+        limits,
+        timeouts,
         user: text(&args.user, "DEVBOX_USER", &section.user)?,
     })
 }

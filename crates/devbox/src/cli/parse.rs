@@ -1,5 +1,6 @@
 //! Values as people write them.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use devbox_types::ActingUser;
@@ -17,6 +18,11 @@ pub(super) fn processors(text: &str) -> Result<u32, String> {
     let refused = || "it is a number above 0 with at most three decimals, such as 2 or 0.5".to_owned();
     let millis = decimal(text, 1000).ok_or_else(refused)?;
     u32::try_from(millis).ok().filter(|millis| *millis > 0).ok_or_else(refused)
+}
+
+/// Reads a size as [`size`] does, which refuses zero, into a type that has none.
+pub(crate) fn some_size(text: &str) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(size(text)?).ok_or_else(|| "it is more than nothing".to_owned())
 }
 
 /// Reads a size in bytes: KiB, MiB, GiB, TiB (or K, M, G, T) are powers of 1024, kB, MB, GB, TB of 1000.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::num::NonZeroU64;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,14 @@ pub(crate) struct ServeSection {
     pub(crate) allow_plaintext: Option<bool>,
     pub(crate) pool: Option<String>,
     pub(crate) max_transfer: Option<String>,
+    pub(crate) requests_per_key: Option<NonZeroU64>,
+    pub(crate) request_burst: Option<NonZeroU64>,
+    pub(crate) bytes_per_key: Option<String>,
+    pub(crate) byte_burst: Option<String>,
+    pub(crate) transfers_per_key: Option<NonZeroU64>,
+    pub(crate) open_requests_per_key: Option<NonZeroU64>,
+    pub(crate) client_patience: Option<NonZeroU64>,
+    pub(crate) agent_patience: Option<NonZeroU64>,
     pub(crate) user: Option<String>,
 }
 

@@ -1,5 +1,9 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use devbox_server::Rate;
 
 use super::*;
 
@@ -125,4 +129,51 @@ fn half_of_tls_is_refused() {
     let (_folder, variables) = environment("", &[]);
     let error = serve(&args, &variables).expect_err("no key");
     assert!(matches!(error, SettingsError::HalfOfTls { missing: "--tls-key", .. }), "{error}");
+}
+
+fn number(number: u64) -> NonZeroU64 {
+    NonZeroU64::new(number).expect("not zero")
+}
+
+#[test]
+fn limits_come_from_flags_environment_and_file() {
+    let file =
+        "[serve]\nrequests_per_key = 5\nbyte_burst = '1MiB'\nbytes_per_key = '2MiB'\nclient_patience = 7";
+    let (_folder, variables) = environment(
+        file,
+        &[("DEVBOX_REQUESTS_PER_KEY", "10"), ("DEVBOX_REQUEST_BURST", "99"), ("DEVBOX_AGENT_PATIENCE", "9")],
+    );
+    let settings = serve(&ServeArgs::default(), &variables).expect("settings");
+    let requests = Rate::per_second(number(10)).with_burst(number(99));
+    let bytes = Rate::per_second(number(2 << 20)).with_burst(number(1 << 20));
+    assert_eq!(settings.limits.requests_per_key, Some(requests));
+    assert_eq!(settings.limits.bytes_per_key, Some(bytes));
+    assert_eq!(settings.limits.max_transfers_per_key, Limits::default().max_transfers_per_key);
+    let timeouts = settings.timeouts;
+    assert_eq!([timeouts.head, timeouts.body_pause, timeouts.answer_pause], [Duration::from_secs(7); 3]);
+    assert_eq!(timeouts.agent_answer, Duration::from_secs(9));
+
+    let flags = ServeArgs { requests_per_key: Some(number(20)), ..ServeArgs::default() };
+    let flagged = serve(&flags, &variables).expect("settings").limits.requests_per_key;
+    assert_eq!(flagged, Some(Rate::per_second(number(20)).with_burst(number(99))));
+
+    let (_folder, nothing) = environment("", &[]);
+    let defaults = serve(&ServeArgs::default(), &nothing).expect("settings");
+    assert_eq!((defaults.limits, defaults.timeouts), (Limits::default(), Timeouts::default()));
+}
+
+#[test]
+fn a_limit_of_nothing_is_refused() {
+    for (name, value) in
+        [("DEVBOX_REQUESTS_PER_KEY", "0"), ("DEVBOX_BYTES_PER_KEY", "fast"), ("DEVBOX_CLIENT_PATIENCE", "1s")]
+    {
+        let (_folder, variables) = environment("", &[(name, value)]);
+        let error = serve(&ServeArgs::default(), &variables).expect_err("no limit");
+        assert!(
+            matches!(error, SettingsError::BadValue { .. }) && error.to_string().contains(name),
+            "{error}"
+        );
+    }
+    let (_folder, variables) = environment("serve.requests_per_key = 0", &[]);
+    assert!(matches!(serve(&ServeArgs::default(), &variables), Err(SettingsError::Malformed { .. })));
 }
