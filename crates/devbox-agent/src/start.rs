@@ -67,6 +67,7 @@ pub fn run() -> Result<(), StartError> {
     let config = take_config()?;
     defence::close_on_exec().map_err(StartError::Defence)?;
     tune_allocator();
+    allow_descriptors().map_err(failed("allow more open files"))?;
     let termination = if config.init {
         defence::keep_guard().map_err(StartError::Defence)?;
         Some(Termination::block().map_err(failed("block SIGTERM"))?)
@@ -87,6 +88,14 @@ pub fn run() -> Result<(), StartError> {
     .map_err(StartError::Files)?;
     workdir::ensure(guest.root(), &workdir).map_err(StartError::Files)?;
     runtime()?.block_on(serve(Arc::new(guest), door, termination))
+}
+
+/// Takes as many descriptors as this process may have: connections, uploads, archives and pipes of programs are some each.
+/// Programs get the usual number again, see `devbox-exec`.
+fn allow_descriptors() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let allowed = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, ..allowed })?)
 }
 
 /// Takes the configuration out of the environment. There are no other threads yet.

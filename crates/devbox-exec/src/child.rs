@@ -7,7 +7,7 @@
 //! another user: a process of that user, or box root, which lacks the capability that guards the agent, can therefore
 //! neither trace it nor take descriptors out of it while it still holds copies of the agent's. `execve` takes them away.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::os::fd::RawFd;
 
 use crate::command::{Identity, Prepared};
@@ -97,11 +97,13 @@ unsafe fn prepare(plan: &Plan<'_>) -> Result<(), (Step, c_int)> {
         for (target, source) in (0..).zip(plan.streams) {
             check(Step::Streams, libc::dup2(source, target))?;
         }
+        be_killed_first();
         if let Some(identity) = plan.identity {
             assume(identity)?;
         }
         enter_directory(plan)?;
-        close_on_exec_above_streams()
+        close_on_exec_above_streams()?;
+        check(Step::Descriptors, have_usual_descriptors())
     }
 }
 
@@ -125,6 +127,46 @@ unsafe fn reset_signals() {
             libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT_ACTION.as_ptr(), nowhere, SET_LENGTH);
         }
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const NONE, nowhere, SET_LENGTH);
+    }
+}
+
+/// How much sooner than its parent a program is killed when memory is used up, of 1,000: the agent, which it came from,
+/// serves the files of all, and shall be left.
+const OOM_SCORE: &CStr = c"300";
+
+/// Writes [`OOM_SCORE`]. Anybody may raise his own; where there is no /proc, it stays the parent's.
+///
+/// # Safety
+/// As [`become_program`].
+#[expect(unsafe_code, reason = "between clone and execve there are only system calls")]
+unsafe fn be_killed_first() {
+    // SAFETY: system calls on this process alone, with constant strings.
+    unsafe {
+        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file != -1 {
+            libc::write(file, OOM_SCORE.as_ptr().cast(), OOM_SCORE.count_bytes());
+            libc::close(file);
+        }
+    }
+}
+
+/// How many descriptors a program may have until it asks for more: what Linux gives, and what select(2) can take.
+const USUAL_DESCRIPTORS: libc::rlim_t = 1024;
+
+/// Goes back to the usual limit of descriptors, whatever the parent has taken for itself.
+///
+/// # Safety
+/// As [`become_program`].
+#[expect(unsafe_code, reason = "between clone and execve there are only system calls")]
+unsafe fn have_usual_descriptors() -> c_int {
+    // SAFETY: system calls on this process alone, with a structure of plain numbers that lives across them.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == -1 {
+            return -1;
+        }
+        limit.rlim_cur = limit.rlim_max.min(USUAL_DESCRIPTORS);
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
     }
 }
 

@@ -250,8 +250,17 @@ impl Process {
         let signal = as_signal(signal_number(signal)?);
         let tree = Arc::clone(&self.tree);
         // A task that was lost with the runtime has nobody left to tell.
-        let reached = self.runtime.spawn_blocking(move || tree.signal(signal)).await.unwrap_or(0);
-        if reached == 0 { Err(ExecError::NoSuchProcess { id: self.id }) } else { Ok(()) }
+        let reached = if signal == Signal::KILL {
+            let is_there = self.runtime.spawn_blocking(move || tree.is_there()).await.unwrap_or(false);
+            if is_there {
+                // What forks while /proc is read would outlive a mere signal.
+                self.kill_tree().await;
+            }
+            is_there
+        } else {
+            self.runtime.spawn_blocking(move || tree.signal(signal)).await.unwrap_or(0) > 0
+        };
+        if reached { Ok(()) } else { Err(ExecError::NoSuchProcess { id: self.id }) }
     }
 
     /// Kills the whole tree and waits until it is gone.
@@ -294,4 +303,28 @@ fn kill_group(leader: Pid, signal: Signal) -> io::Result<()> {
 fn random_token() -> String {
     use std::hash::{BuildHasher as _, RandomState};
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    /// Each kill reads all of `/proc` some times: a caller who asks for many at once waits.
+    #[tokio::test]
+    async fn a_kill_by_signal_waits_for_its_turn() {
+        let engine = Engine::new(EngineConfig::default());
+        let mut command = Command::new(["sleep", "600"]);
+        command.env = vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
+        let run = engine.run(command, stream::empty()).await.expect("a run");
+        let id = engine.list().first().expect("a process").id;
+        let places = u32::try_from(MAX_KILLING).expect("a small number");
+        let others = engine.shared.killing.acquire_many(places).await.expect("it is never closed");
+        let mut killing = std::pin::pin!(engine.signal(id, 9, SignalTarget::Tree));
+        let early = tokio::time::timeout(std::time::Duration::from_millis(300), killing.as_mut()).await;
+        assert!(early.is_err(), "it did not wait: {early:?}");
+        drop(others);
+        killing.await.expect("killed");
+        drop(run);
+    }
 }

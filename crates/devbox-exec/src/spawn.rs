@@ -208,8 +208,8 @@ fn child_failure(step: Option<Step>, errno: c_int, command: &Command) -> ExecErr
         (Some(Step::Execute), libc::E2BIG) => ExecError::TooLong,
         (Some(Step::Interpreter), _) => ExecError::NoInterpreter { program: program() },
         (Some(Step::Directory), _) => {
-            let path = String::from_utf8_lossy(&command.directory.path).into_owned();
-            ExecError::Directory { path, source }
+            let path = String::from_utf8_lossy(&command.directory.path);
+            ExecError::Directory { path: format!("/{}", path.trim_start_matches('/')), source }
         }
         (Some(Step::Identity), libc::EAGAIN) => failure("become the user", source),
         (Some(Step::Identity), _) => {

@@ -41,14 +41,14 @@ impl Tree {
         Self { main, started: Stat::of(main).map_or(0, |stat| stat.started), cookie }
     }
 
-    /// Sends a signal to every process of the tree; returns how many there were. SIGKILL is a [`Tree::kill`].
+    /// Whether a process of the tree lives.
+    pub(crate) fn is_there(&self) -> bool {
+        !self.members().is_empty()
+    }
+
+    /// Sends a signal to every process of the tree; returns how many there were. For SIGKILL there is [`Tree::kill`].
     pub(crate) fn signal(&self, signal: Signal) -> usize {
         let members = self.members();
-        if signal == Signal::KILL && !members.is_empty() {
-            // What forks while /proc is read would live on.
-            self.kill();
-            return members.len();
-        }
         members.iter().for_each(|member| send(member, signal));
         members.len()
     }

@@ -143,3 +143,21 @@ async fn a_process_is_listed_while_it_runs() {
     finish(run).await;
     assert!(engine.list().is_empty());
 }
+
+/// The agent serves the files of all, and takes as many descriptors as it may; a program gets what programs expect.
+#[tokio::test]
+async fn a_program_is_killed_before_its_engine_and_has_the_usual_descriptors() {
+    let all = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: all.maximum, ..all };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).expect("a limit");
+    let finished = run(shell("cat /proc/self/oom_score_adj; ulimit -Sn")).await.expect("a run");
+    assert_eq!(String::from_utf8_lossy(&finished.stdout), "300\n1024\n");
+}
+
+#[tokio::test]
+async fn a_missing_directory_is_named_from_the_root() {
+    let mut lost = shell("true");
+    lost.directory.path = b"nope/there".to_vec();
+    let error = run(lost).await.expect_err("no directory");
+    assert_eq!(error.to_string(), "cannot enter the working directory \"/nope/there\"");
+}
