@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devbox_guest::{Body, BodyError, GrantMode, Guest, GuestClient, HttpClient, SendError, Transport};
+use devbox_guest::{
+    Body, BodyError, GrantMode, Guest, GuestClient, HttpClient, Patience, SendError, Transport,
+};
 use devbox_types::{BoxId, Problem};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
@@ -105,7 +107,9 @@ impl Caller {
         headers.insert(AUTHORIZATION, self.authorization.clone().ok_or(ClientError::NoApiKey)?);
         headers.insert(USER_AGENT, self.user_agent.clone());
         let base = format!("{}/v1/devboxes/{id}", self.endpoint.prefix());
-        Ok(Arc::new(GuestClient::over(self.http.clone(), &base, headers, GrantMode::Query)))
+        let RetryPolicy { attempts, longest_pause, .. } = self.config.retry;
+        let guest = GuestClient::over(self.http.clone(), &base, headers, GrantMode::Query);
+        Ok(Arc::new(guest.with_patience(Patience { attempts, longest_pause })))
     }
 
     /// Sends a call and reads its answer.

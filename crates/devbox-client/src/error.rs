@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use devbox_guest::SendError;
 use devbox_types::{BoxPathError, Coded, ErrorCode, Problem};
 
 use crate::endpoint::EndpointError;
@@ -183,6 +184,9 @@ impl Coded for ClientError {
             Self::Problem(problem) => return problem.hint.clone(),
             Self::BadPath { source, .. } => return source.hint(),
             Self::Connect { source, .. } => hint_of_tls(source).unwrap_or(HINT_OF_SERVER),
+            Self::Broken { source, .. } if is_not_http(source) => {
+                "write the address with https:// if the server has TLS"
+            }
             Self::Broken { .. } | Self::Timeout { .. } => {
                 "look at the state with `devbox ls` before you repeat the call"
             }
@@ -224,6 +228,12 @@ const HINT_OF_SERVER: &str = "start the server with `devbox serve`, or set DEVBO
 
 const HINT_OF_KEY: &str =
     "set DEVBOX_API_KEY; `devbox serve` leaves its first key in first.key in its data directory";
+
+/// Whether what came back is not HTTP: a port of TLS answers plain text with an alert.
+fn is_not_http(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<SendError>());
+    matches!(error, Some(SendError::Malformed { .. }))
+}
 
 /// What to do if connecting failed at TLS, once somebody listened.
 fn hint_of_tls(error: &io::Error) -> Option<&'static str> {

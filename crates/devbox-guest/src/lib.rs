@@ -20,6 +20,6 @@ pub mod transport;
 pub mod wire;
 
 pub use body::{Body, BodyError};
-pub use client::{GrantMode, GuestClient, HttpClient, SendError};
+pub use client::{GrantMode, GuestClient, HttpClient, Patience, SendError};
 pub use contract::{Archives, FileContent, Files, Guest, Processes, UploadPart, Uploads};
 pub use transport::{Connection, Protocol, StreamTransport, Transport, UnixTransport};

@@ -84,3 +84,35 @@ async fn all_pages_of_a_listing_are_fetched() {
     assert_eq!(devboxes.len(), 2);
     assert!(requests.all()[1].starts_with("GET /v1/devboxes?cursor=c%2F1 "), "{:?}", requests.all());
 }
+
+#[tokio::test]
+async fn a_call_into_a_box_waits_as_long_as_the_server_asks() {
+    let slow = || json("429 Too Many Requests", "retry-after: 1\r\n", &problem("rate_limited"));
+    let created = r#"{"created":true,"entry":{"path":"/workspace/a","kind":"file","size_bytes":1,"mode":420,"uid":0,"gid":0,"modified":"2001-09-09T01:46:40Z","changed":"2001-09-09T01:46:40Z","links":1}}"#;
+    let script = vec![json("200 OK", "", DEVBOX), slow(), slow(), json("201 Created", "", created)];
+    let (url, requests) = serve(script).await;
+    let sandbox = client(&url).sandbox("a4dqobyha4dqobyh").await.expect("a box");
+    let began = std::time::Instant::now();
+    sandbox.write("a", "x").await.expect("in the end it is written");
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(requests.all().len(), 4);
+    assert!(requests.all()[3].ends_with("\r\n\r\nx"), "{:?}", requests.all());
+}
+
+#[tokio::test]
+async fn a_pause_that_is_too_long_is_the_callers_business() {
+    let slow = json("429 Too Many Requests", "retry-after: 3600\r\n", &problem("rate_limited"));
+    let (url, requests) = serve(vec![json("200 OK", "", DEVBOX), slow]).await;
+    let sandbox = client(&url).sandbox("a4dqobyha4dqobyh").await.expect("a box");
+    let error = sandbox.write("a", "x").await.expect_err("too busy");
+    assert_eq!((error.code(), requests.all().len()), (ErrorCode::RateLimited, 2));
+}
+
+#[tokio::test]
+async fn a_port_of_tls_is_recognised() {
+    // What OpenSSL and rustls answer to plain text: an alert.
+    let (url, _) = serve(vec!["\u{15}\u{3}\u{3}\u{0}\u{2}\u{2}2".to_owned()]).await;
+    let error =
+        client(&url).create_key(&serde_json::from_str("{}").expect("a request")).await.expect_err("no HTTP");
+    assert_eq!(error.hint().as_deref(), Some("write the address with https:// if the server has TLS"));
+}

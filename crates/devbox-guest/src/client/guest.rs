@@ -10,7 +10,7 @@ use devbox_types::agent::AgentGreeting;
 use devbox_types::{ActingUser, BoxPath, ErrorCode, Grant, Problem, Rights};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::answer;
 use super::http::HttpClient;
@@ -56,6 +56,21 @@ pub struct GuestClient {
     base: Arc<str>,
     headers: HeaderMap,
     pub(super) mode: GrantMode,
+    patience: Patience,
+}
+
+/// What is done about a peer that answers `rate_limited` and says how long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How often a call is sent at the most; 1 means never again.
+    pub attempts: u32,
+    /// The longest pause that is borne.
+    pub longest_pause: Duration,
+}
+
+impl Patience {
+    /// Every call is sent once.
+    pub const NONE: Self = Self { attempts: 1, longest_pause: Duration::ZERO };
 }
 
 /// A request head before it is sent.
@@ -74,7 +89,13 @@ impl GuestClient {
     /// A guest over a shared client; `base` is the path of its API without a trailing `/`, `headers` go into each request.
     #[must_use]
     pub fn over(http: HttpClient, base: &str, headers: HeaderMap, mode: GrantMode) -> Self {
-        Self { http, base: base.into(), headers, mode }
+        Self { http, base: base.into(), headers, mode, patience: Patience::NONE }
+    }
+
+    /// The same, waiting and sending again where the peer asks for it.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Begins the target of a call: the base, the resource, and the path in it.
@@ -154,7 +175,7 @@ impl GuestClient {
     /// Sends a call that has little to send: its answer must begin in time.
     pub(super) async fn send(&self, call: Call, expected: &[StatusCode]) -> Result<Response<Body>, Problem> {
         let limit = call.deadline.unwrap_or(ANSWER_TIMEOUT);
-        self.checked(self.in_time(limit, self.http.send(call.request)).await?, expected).await
+        self.send_patiently(call.request, Some(limit), expected).await
     }
 
     /// Sends a call whose body takes as long as it takes, unless the grant has a deadline.
@@ -163,12 +184,35 @@ impl GuestClient {
         call: Call,
         expected: &[StatusCode],
     ) -> Result<Response<Body>, Problem> {
-        let sending = self.http.send(call.request);
-        let answer = match call.deadline {
-            Some(limit) => self.in_time(limit, sending).await?,
-            None => sending.await?,
-        };
-        self.checked(answer, expected).await
+        self.send_patiently(call.request, call.deadline, expected).await
+    }
+
+    /// Sends a request, each time within `limit`, and again as long as it is turned away for coming too fast: then nothing of it
+    /// was done. Content that is not in memory cannot be sent twice.
+    async fn send_patiently(
+        &self,
+        mut request: Request<Body>,
+        limit: Option<Duration>,
+        expected: &[StatusCode],
+    ) -> Result<Response<Body>, Problem> {
+        let mut attempts = 1;
+        loop {
+            let may_repeat = attempts < self.patience.attempts;
+            let again = may_repeat.then(|| copy_if_in_memory(&request)).flatten();
+            let sending = self.http.send(request);
+            let answer = match limit {
+                Some(limit) => self.in_time(limit, sending).await?,
+                None => sending.await?,
+            };
+            let problem = match self.checked(answer, expected).await {
+                Err(problem) if problem.code == ErrorCode::RateLimited => problem,
+                outcome => return outcome,
+            };
+            let pause = problem.retry_after.filter(|pause| *pause <= self.patience.longest_pause);
+            let (Some(pause), Some(unsent)) = (pause, again) else { return Err(problem) };
+            sleep(pause).await;
+            (request, attempts) = (unsent, attempts + 1);
+        }
     }
 
     /// Sends a call in which both bodies stream at once.
@@ -215,6 +259,15 @@ impl Call {
         self.header(name, header_value(value)?);
         Ok(())
     }
+}
+
+/// A copy of a request whose content is in memory, if it has any.
+fn copy_if_in_memory(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(Body::from_bytes(request.body().as_bytes()?.clone()));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
 }
 
 /// Writes several things as one comma-separated header.

@@ -18,5 +18,5 @@ mod processes;
 mod uploads;
 
 pub use error::SendError;
-pub use guest::{GrantMode, GuestClient};
+pub use guest::{GrantMode, GuestClient, Patience};
 pub use http::HttpClient;
