@@ -1,6 +1,7 @@
 //! What is remembered of a box: one JSON file each, written by the spawner alone.
 //!
-//! A box is there if its record is. Records are replaced by a rename, so a kill leaves the old one or the new one.
+//! A box is there if its record is. Records are synced and replaced by a rename, so a kill or a power cut leaves the old one
+//! or the new one.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -102,15 +103,23 @@ impl Records {
         let new = self.directory.join(format!("{id}.new"));
         let mut file = std::fs::File::create(&new)?;
         file.write_all(&serde_json::to_vec(record)?)?;
-        std::fs::rename(&new, self.path(id))
+        file.sync_all()?;
+        std::fs::rename(&new, self.path(id))?;
+        self.sync()
     }
 
     /// Removes a record: from here on the box is gone.
     pub(crate) fn remove(&self, id: &BoxId) -> io::Result<()> {
         match std::fs::remove_file(self.path(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.sync(),
         }
+    }
+
+    /// Puts the names of records on disk, so that a power cut neither brings back a box nor loses one.
+    fn sync(&self) -> io::Result<()> {
+        std::fs::File::open(&self.directory)?.sync_all()
     }
 
     fn path(&self, id: &BoxId) -> PathBuf {

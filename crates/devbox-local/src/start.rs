@@ -16,7 +16,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, mount, mount_bind, mount_change,
     mount_remount, move_mount, unmount,
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{Gid, Uid};
 
 use crate::capabilities;
@@ -154,6 +154,7 @@ pub(crate) fn start(parts: &Parts<'_>) -> Result<Child, StepError> {
     let prepared = uid_range::write_maps(child.pid, parts.range)
         .step("map the users of the box")
         .and_then(|()| parts.cgroups.enter(child.pid).step("limit the box"))
+        .and_then(|()| forget_oom_score(child.pid).step("let the box be killed when memory is used up"))
         .and_then(|()| rustix::io::write(&go_write, b"g").step("let the first process go"))
         .and_then(|_| heard(&report_read));
     if let Err(error) = prepared {
@@ -162,6 +163,13 @@ pub(crate) fn start(parts: &Parts<'_>) -> Result<Child, StepError> {
         return Err(error);
     }
     Ok(child)
+}
+
+/// Gives the first process of a box the score that processes have unless told otherwise, whatever the server was given: a
+/// service manager may have exempted the server, and a box must not be. Its programs add to it themselves, and may come
+/// back to this one, not below.
+fn forget_oom_score(pid: Pid) -> io::Result<()> {
+    std::fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_pid()), "0")
 }
 
 /// Reads the child's report: nothing, once the agent has been executed.

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use devbox_guest::Transport;
-use devbox_guest::transport::{Connection, Protocol};
+use devbox_guest::transport::{Connection, Protocol, connect_unix};
 use devbox_types::BoxId;
 use tokio::net::UnixStream;
 
@@ -24,7 +25,8 @@ impl BoxTransport {
     }
 
     pub(crate) async fn open(&self) -> io::Result<UnixStream> {
-        UnixStream::connect(format!("/proc/self/fd/{}/{}", self.sockets.as_raw_fd(), self.name)).await
+        let path = format!("/proc/self/fd/{}/{}", self.sockets.as_raw_fd(), self.name);
+        connect_unix(Path::new(&path)).await
     }
 }
 

@@ -20,6 +20,7 @@ mod privilege;
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -91,7 +92,8 @@ fn server_config(settings: &ServeSettings) -> Result<ServerConfig, ServeError> {
     Ok(ServerConfig {
         tls: files.as_ref().map(TlsIdentity::load).transpose()?,
         allow_plaintext: settings.allow_plaintext,
-        limits: Limits { max_transfer_bytes, ..defaults.limits },
+        limits: Limits { max_transfer_bytes, ..settings.limits },
+        timeouts: settings.timeouts,
         ..defaults
     })
 }
@@ -135,20 +137,25 @@ async fn serve_boxes(
     }
     eprintln!("devbox serves on {}://{address}", server.scheme());
 
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let serving = server.serve(listener, async {
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let mut serving = pin!(server.serve(listener, async move {
         // A sender that is gone says the same.
-        let _ = stopped.await;
-    });
-    let told = async move {
+        let _told = stopped.wait_for(|stop| *stop).await;
+    }));
+    let told = async {
         signals.next().await;
-        // A server that has ended already need not be told.
-        let _ = stop.send(());
+        stop.send_replace(true);
         signals.next().await;
     };
     tokio::select! {
-        outcome = serving => outcome.map(|()| ExitCode::SUCCESS).map_err(ServeError::from),
+        outcome = serving.as_mut() => outcome.map(|()| ExitCode::SUCCESS).map_err(ServeError::from),
         () = told => Ok(ExitCode::from(INTERRUPTED)),
+        () = backend.spawner_lost() => {
+            tracing::error!("spawner_lost");
+            stop.send_replace(true);
+            serving.await?;
+            Err(ServeError::SpawnerLost)
+        }
     }
 }
 

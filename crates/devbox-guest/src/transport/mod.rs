@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use stream::StreamTransport;
-pub use unix::UnixTransport;
+pub use unix::{UnixTransport, connect_unix};
 
 /// A connected byte stream.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -1,7 +1,7 @@
 //! Connections to a unix socket.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,16 +27,24 @@ impl UnixTransport {
     }
 }
 
+/// Connects to the socket at `path`. If its backlog is full, waits for a place: nothing tells when there is one, and whoever
+/// connects sets a limit to this.
+///
+/// # Errors
+/// What the kernel says, but for a full backlog.
+pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_PAUSE).await,
+            connected => return connected,
+        }
+    }
+}
+
 #[async_trait]
 impl Transport for UnixTransport {
     async fn connect(&self) -> io::Result<Box<dyn Connection>> {
-        loop {
-            match UnixStream::connect(&self.path).await {
-                // The backlog is full. Nothing tells when it is not; whoever connects sets a limit to this.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_PAUSE).await,
-                connected => return Ok(Box::new(connected?)),
-            }
-        }
+        Ok(Box::new(connect_unix(&self.path).await?))
     }
 
     fn protocol(&self) -> Protocol {

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::spawner::channel;
 use crate::spawner::protocol::{Answer, Call, Failure, Reply};
-use crate::sys::watch::watch;
+use crate::sys::watch::watch as watch_descriptor;
 
 type Outcome = Result<(Answer, Vec<OwnedFd>), Failure>;
 
@@ -24,6 +24,8 @@ pub(super) struct Link {
     next: AtomicU64,
     reader: tokio::task::JoinHandle<()>,
     child: Mutex<Option<Child>>,
+    /// Becomes true when nothing more will be heard from the spawner.
+    silent: watch::Receiver<bool>,
 }
 
 /// Who waits for which reply; closed once the spawner is gone.
@@ -36,10 +38,12 @@ struct Waiting {
 impl Link {
     pub(super) fn new(socket: OwnedFd, child: Child) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        let socket = Arc::new(watch(socket, Interest::READABLE | Interest::WRITABLE)?);
+        let socket = Arc::new(watch_descriptor(socket, Interest::READABLE | Interest::WRITABLE)?);
         let waiting = Arc::new(Mutex::new(Waiting::default()));
-        let reader = tokio::spawn(read(Arc::clone(&socket), Arc::clone(&waiting)));
-        Ok(Self { socket, waiting, next: AtomicU64::new(1), reader, child: Mutex::new(Some(child)) })
+        let (silence, silent) = watch::channel(false);
+        let reader = tokio::spawn(read(Arc::clone(&socket), Arc::clone(&waiting), silence));
+        let child = Mutex::new(Some(child));
+        Ok(Self { socket, waiting, next: AtomicU64::new(1), reader, child, silent })
     }
 
     /// Sends a call and waits for its reply.
@@ -68,6 +72,13 @@ impl Link {
         }
     }
 
+    /// Waits until nothing more will be heard from the spawner, whatever is asked.
+    pub(super) async fn lost(&self) {
+        // Its sender lives as long as the reader; without it, too, nothing more is heard.
+        let mut silent = self.silent.clone();
+        let _gone = silent.wait_for(|silent| *silent).await;
+    }
+
     /// Waits until the spawner's process is gone, and collects it.
     pub(super) async fn ended(&self) -> io::Result<()> {
         while !self.reader.is_finished() {
@@ -88,7 +99,7 @@ impl Drop for Link {
     }
 }
 
-async fn read(socket: Arc<AsyncFd<OwnedFd>>, waiting: Arc<Mutex<Waiting>>) {
+async fn read(socket: Arc<AsyncFd<OwnedFd>>, waiting: Arc<Mutex<Waiting>>, silence: watch::Sender<bool>) {
     loop {
         match next(&socket).await {
             Ok(Some((reply, descriptors))) => settle(&waiting, reply, descriptors),
@@ -99,9 +110,12 @@ async fn read(socket: Arc<AsyncFd<OwnedFd>>, waiting: Arc<Mutex<Waiting>>) {
             }
         }
     }
-    let mut waiting = lock(&waiting);
-    waiting.closed = true;
-    waiting.calls.clear();
+    {
+        let mut waiting = lock(&waiting);
+        waiting.closed = true;
+        waiting.calls.clear();
+    }
+    silence.send_replace(true);
 }
 
 async fn next(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {

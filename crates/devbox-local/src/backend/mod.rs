@@ -83,6 +83,11 @@ impl LocalBackend {
         self.shared.link.ended().await.map_err(|source| broken("wait for the spawner", source))
     }
 
+    /// Waits until the spawner has ended, or cannot be understood any more: the boxes are gone with it, and none can be made.
+    pub async fn spawner_lost(&self) {
+        self.shared.link.lost().await;
+    }
+
     async fn load(&self) -> Result<(), BackendError> {
         let mut after = None;
         loop {

@@ -79,6 +79,7 @@ impl Boxes {
         rustix::process::umask(Mode::from_raw_mode(0o022));
         let data = &settings.data_dir;
         std::fs::create_dir_all(data).step("make the data directory")?;
+        check_own(data)?;
         let lock = lock(data)?;
         let workshop = workshop()?;
         let pool = pool::open(settings.pool, data)?;
@@ -469,8 +470,25 @@ fn environment(spec: &BoxSpec, cgroups: usize) -> Result<CString, StepError> {
         .step("write the configuration of an agent")
 }
 
+/// Makes sure that the directory is one of our own that nobody else can replace things in: all privileged work starts from
+/// its name, and the directory above it belongs to the server, too.
+fn check_own(data: &Path) -> Result<(), StepError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = std::fs::symlink_metadata(data).step("look at the data directory")?;
+    let is_own = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
+    if is_own && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let step =
+        format!("use {}, which has to be a directory of root's that others cannot write", data.display());
+    Err(StepError::new(step, io::Error::from_raw_os_error(libc::EPERM)))
+}
+
 /// How long the spawner of a server that was killed a moment ago may take to end its boxes.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What fails when it is not.
+pub(super) const LOCK_STEP: &str = "lock the data directory, which another server may be using";
 
 /// Makes sure that this is the only spawner of the data directory.
 fn lock(data: &Path) -> Result<OwnedFd, StepError> {
@@ -484,7 +502,7 @@ fn lock(data: &Path) -> Result<OwnedFd, StepError> {
                 std::thread::sleep(Duration::from_millis(20));
             }
             taken => {
-                taken.step("lock the data directory, which another server may be using")?;
+                taken.step(LOCK_STEP)?;
                 return Ok(file);
             }
         }
@@ -544,5 +562,28 @@ fn removed(child: &Child) -> Result<Answer, Failure> {
         Ok(Some(0)) => Ok(Answer::Done),
         Ok(_) => Err(Failure::Step { step: "remove the files of a box".to_owned(), errno: libc::EIO }),
         Err(error) => Err(StepError::new("collect the removal of a box", error).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn attack_the_data_directory_is_somebody_elses() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = folder.path().join("own");
+        std::fs::create_dir(&own).expect("a directory");
+        check_own(&own).expect("it is ours");
+        let link = folder.path().join("link");
+        symlink(&own, &link).expect("a link");
+        assert!(check_own(&link).is_err(), "a link may be turned");
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o770)).expect("a mode");
+        assert!(check_own(&own).is_err(), "its group may replace what is in it");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        assert!(check_own(&file).is_err());
+        assert!(check_own(&folder.path().join("nothing")).is_err());
     }
 }

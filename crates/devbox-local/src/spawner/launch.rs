@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use devbox_types::{Coded, ErrorCode};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 
 use super::SPAWNER_ARGUMENT;
+use super::boxes::LOCK_STEP;
 use super::channel;
 use super::protocol::{Answer, Call, Failure, Ready, Reply, Request};
 use crate::config::LocalConfig;
@@ -23,6 +25,9 @@ pub enum LaunchError {
     /// A step on this side failed.
     #[error(transparent)]
     Step(#[from] StepError),
+    /// Another server uses the data directory.
+    #[error("another server uses the data directory")]
+    InUse,
     /// The spawner could not do its part; its log says more.
     #[error("the spawner cannot {step}")]
     Spawner {
@@ -34,6 +39,25 @@ pub enum LaunchError {
     /// The spawner ended, or answered something else than was asked.
     #[error("the spawner ended before it was ready")]
     Ended,
+}
+
+impl Coded for LaunchError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::InUse => ErrorCode::Busy,
+            Self::NotRoot => ErrorCode::PermissionDenied,
+            Self::Step(_) | Self::Spawner { .. } | Self::Ended => ErrorCode::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::InUse => {
+                Some("stop the other server, or choose another directory with --data-dir".to_owned())
+            }
+            Self::NotRoot | Self::Step(_) | Self::Spawner { .. } | Self::Ended => None,
+        }
+    }
 }
 
 /// A running spawner. Dropping it ends the spawner, and with it every box.
@@ -110,6 +134,9 @@ fn greet(socket: &OwnedFd, config: &LocalConfig, agent: &OwnedFd) -> Result<(Rea
     let Some((reply, mut descriptors)) = reply else { return Err(LaunchError::Ended) };
     match (reply.outcome, descriptors.pop()) {
         (Ok(Answer::Ready(ready)), Some(sockets)) => Ok((ready, sockets)),
+        (Err(Failure::Step { step, errno: libc::EWOULDBLOCK }), _) if step == LOCK_STEP => {
+            Err(LaunchError::InUse)
+        }
         (Err(Failure::Step { step, errno }), _) => {
             Err(LaunchError::Spawner { step, source: io::Error::from_raw_os_error(errno) })
         }

@@ -72,6 +72,9 @@ pub(crate) enum ServeError {
     /// The spawner did not start.
     #[error("cannot start the local backend")]
     Launch(#[from] LaunchError),
+    /// The spawner ended while the server served.
+    #[error("the spawner has ended, and every box with it")]
+    SpawnerLost,
     /// The backend failed.
     #[error("the local backend failed")]
     Backend(#[from] BackendError),
@@ -96,7 +99,8 @@ impl Coded for ServeError {
             | Self::StillRoot
             | Self::TooManyThreads { .. }
             | Self::Step { .. }
-            | Self::Launch(_) => ErrorCode::Internal,
+            | Self::SpawnerLost => ErrorCode::Internal,
+            Self::Launch(error) => error.code(),
             Self::Agent(error) => error.code(),
             Self::Backend(error) => error.code(),
             Self::Store(error) => error.code(),
@@ -121,13 +125,13 @@ impl Coded for ServeError {
             Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "stop what listens there, or choose another address with --listen"
             }
-            Self::Bind { .. }
-            | Self::StillRoot
-            | Self::TooManyThreads { .. }
-            | Self::Step { .. }
-            | Self::Launch(_) => {
+            Self::Bind { .. } | Self::StillRoot | Self::TooManyThreads { .. } | Self::Step { .. } => {
                 return None;
             }
+            Self::SpawnerLost => {
+                "start the server again; the kernel's log tells if the spawner was killed for want of memory"
+            }
+            Self::Launch(error) => return error.hint(),
             Self::Agent(error) => return error.hint(),
             Self::Backend(error) => return error.hint(),
             Self::Store(error) => return error.hint(),
