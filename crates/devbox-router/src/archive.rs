@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use devbox_types::archive::{ArchiveFormat, ArchiveRequest, UnpackRequest};
+use devbox_types::{ErrorCode, Problem};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::call::{Call, invalid};
@@ -13,6 +14,11 @@ use crate::json;
 pub(crate) async fn pack(mut call: Call, content: Content) -> Result<Response, Failure> {
     call.finish_query()?;
     let request: ArchiveRequest = json::body(content).await?;
+    if request.paths.len() > ArchiveRequest::MAX_PATHS {
+        let detail = format!("an archive is of at most {} paths", ArchiveRequest::MAX_PATHS);
+        let problem = Problem::new(ErrorCode::TooLarge, detail);
+        return Err(problem.with_hint("name the directory that they are in, with patterns").into());
+    }
     let media_type = HeaderValue::from_static(request.format.media_type());
     let body = call.guest.pack(&call.grant, request).await?;
     let mut response = Response::new(Body::new(body));

@@ -63,7 +63,7 @@ fn not_found(request: &CreateRequest, templates: &[Template]) -> Refusal {
         .collect();
     let detail = match &asked[..] {
         [] => "this server has no templates".to_owned(),
-        asked => format!("no template provides {}", asked.join(" and ")),
+        asked => format!("there is no template for {}", asked.join(" and ")),
     };
     let refusal = Refusal::new(ErrorCode::RuntimeNotFound, detail);
     if templates.is_empty() { refusal } else { refusal.with_hint(choices(templates)) }

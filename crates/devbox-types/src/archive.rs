@@ -96,6 +96,9 @@ pub struct ArchiveRequest {
 }
 
 impl ArchiveRequest {
+    /// The most paths that one request chooses: as many as a batch has files. Whoever wants more names their directory.
+    pub const MAX_PATHS: usize = 10_000;
+
     /// All that these paths hold.
     #[must_use]
     pub fn of(paths: Vec<WirePath>, format: ArchiveFormat) -> Self {
