@@ -220,9 +220,22 @@ impl LiveServer {
         self.end(libc::SIGKILL)
     }
 
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let child = self.child.take().context("it does not run")?;
+        self.end_of(child)
+    }
+
     fn end(&mut self, signal: i32) -> Result<ExitStatus> {
-        let mut child = self.child.take().context("it does not run")?;
+        let child = self.child.take().context("it does not run")?;
         send(child.id(), signal)?;
+        self.end_of(child)
+    }
+
+    fn end_of(&self, mut child: Child) -> Result<ExitStatus> {
         let start = Instant::now();
         loop {
             if let Some(status) = child.try_wait()? {

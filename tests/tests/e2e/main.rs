@@ -11,6 +11,7 @@
 //! | `takeover` | root of a box against its agent |
 //! | `leaks` | nothing is left after many boxes |
 //! | `server` | keys, audit, metrics, TLS |
+//! | `stalls` | stopped agents, a killed spawner, hundreds of slow clients |
 //! | `command` | the command line |
 
 mod bad_input;
@@ -22,4 +23,5 @@ mod life;
 mod main_job;
 mod processes;
 mod server;
+mod stalls;
 mod takeover;
