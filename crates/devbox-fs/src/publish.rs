@@ -20,6 +20,7 @@ const MAX_RACES: usize = 64;
 
 /// What the content of a file was made of, and what its target must therefore still be.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each write, and it is a field of it")]
 pub(crate) enum Base {
     /// Of nothing that was there.
     Any,

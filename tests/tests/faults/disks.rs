@@ -128,7 +128,7 @@ fn attempt(
     agent: BareAgent,
     code: &str,
 ) -> Result<bool> {
-    let answer = (operation.run)(&agent);
+    let answer = operation.run(&agent);
     let response = answer.clone().given();
     let tree = Tree::of(root)?;
     if response.status < 300 {

@@ -1,11 +1,11 @@
 //! The agent dies by SIGKILL before each of its steps; what the next one finds is exactly old or exactly new.
 
 use anyhow::{Context as _, Result, ensure};
-use devbox_testkit::{BareAgent, Fault, Steps};
+use devbox_testkit::{AgentOptions, BareAgent, Fault, Steps};
 use tempfile::TempDir;
 
 use crate::chance::Chance;
-use crate::operations::{OPERATIONS, Operation, options, prepare};
+use crate::operations::{OPERATIONS, Operation, USER, options, prepare};
 use crate::tree::{Tree, check_state};
 use crate::wire::Answer;
 
@@ -21,12 +21,16 @@ pub(crate) struct Rehearsal {
 
 impl Rehearsal {
     pub(crate) fn of(operation: Operation) -> Result<Self> {
+        Self::by(operation, &options())
+    }
+
+    fn by(operation: Operation, options: &AgentOptions) -> Result<Self> {
         let folder = prepare()?;
         let old = Tree::of(folder.path())?;
         let steps = Steps::default();
-        let agent = BareAgent::serve(folder.path(), &options().traced(&steps))?;
+        let agent = BareAgent::serve(folder.path(), &options.clone().traced(&steps))?;
         steps.count(None);
-        let response = (operation.run)(&agent).given();
+        let response = operation.run(&agent).given();
         ensure!(response.status < 300, "{}: {}", operation.name, response.text);
         let taken = steps.taken();
         let new = Tree::of(folder.path())?;
@@ -53,12 +57,12 @@ impl Rehearsal {
 }
 
 /// Runs an operation on a new folder, and has the agent die before step `number`. `None` if it did not get so far.
-pub(crate) fn kill_at(operation: Operation, number: usize) -> Result<Option<(TempDir, Answer)>> {
+fn kill_at(operation: Operation, options: &AgentOptions, number: usize) -> Result<Option<(TempDir, Answer)>> {
     let folder = prepare()?;
     let steps = Steps::default();
-    let agent = BareAgent::serve(folder.path(), &options().traced(&steps))?;
+    let agent = BareAgent::serve(folder.path(), &options.clone().traced(&steps))?;
     steps.count(Some((number, Fault::Kill)));
-    let answer = (operation.run)(&agent);
+    let answer = operation.run(&agent);
     if !steps.failed() {
         return Ok(None);
     }
@@ -69,12 +73,22 @@ pub(crate) fn kill_at(operation: Operation, number: usize) -> Result<Option<(Tem
 /// Promises 1 and 2: a killed agent leaves the old file, or all of a batch or nothing, and no debris.
 #[test]
 fn a_kill_before_any_step_leaves_all_or_nothing() -> Result<()> {
+    kill_before_each(&options())
+}
+
+/// The same of an agent without privileges, in a folder that is its user's.
+#[test]
+fn a_kill_of_an_unprivileged_agent_leaves_all_or_nothing() -> Result<()> {
+    kill_before_each(&AgentOptions::default().running_as(USER))
+}
+
+fn kill_before_each(options: &AgentOptions) -> Result<()> {
     let mut failures = Vec::new();
     for operation in OPERATIONS {
-        let rehearsal = Rehearsal::of(*operation)?;
+        let rehearsal = Rehearsal::by(*operation, options)?;
         for number in 0..rehearsal.steps.len() {
-            let Some((folder, answer)) = kill_at(*operation, number)? else { continue };
-            let agent = BareAgent::serve(folder.path(), &options())?;
+            let Some((folder, answer)) = kill_at(*operation, options, number)? else { continue };
+            let agent = BareAgent::serve(folder.path(), options)?;
             let outcome = rehearsal
                 .judge(&Tree::of(folder.path())?, &answer)
                 .and_then(|()| check_state(folder.path(), 0));
@@ -102,7 +116,7 @@ fn a_kill_in_the_middle_of_repairing_is_repaired_by_the_next_start() -> Result<(
         let mut repairs = 0;
         for number in chance.some(rehearsal.steps.len(), 3) {
             for second in chance.some(MOST_REPAIRS, 8) {
-                let Some((folder, answer)) = kill_at(*operation, number)? else { break };
+                let Some((folder, answer)) = kill_at(*operation, &options(), number)? else { break };
                 let steps = Steps::with_fault(second, Fault::Kill);
                 let repairing = BareAgent::start(folder.path(), &options().traced(&steps))?;
                 let served = repairing.wait_until_ready().is_ok();

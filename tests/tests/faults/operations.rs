@@ -10,7 +10,7 @@ use devbox_testkit::{AgentOptions, BareAgent};
 use tempfile::TempDir;
 
 use crate::tree::{SET_TIME, set_attribute, settle};
-use crate::wire::{Answer, call};
+use crate::wire::{Answer, Message};
 
 /// Whom calls act as, as in a box.
 pub(crate) const USER: u32 = 1000;
@@ -19,57 +19,76 @@ pub(crate) const USER: u32 = 1000;
 #[derive(Clone, Copy)]
 pub(crate) struct Operation {
     pub(crate) name: &'static str,
-    pub(crate) run: fn(&BareAgent) -> Answer,
+    /// Makes the request; a condition needs a look first.
+    pub(crate) request: fn(&BareAgent) -> Message,
+}
+
+impl Operation {
+    pub(crate) fn run(&self, agent: &BareAgent) -> Answer {
+        (self.request)(agent).send(agent)
+    }
 }
 
 pub(crate) const OPERATIONS: &[Operation] = &[
-    Operation { name: "create", run: |agent| put(agent, "/fresh", &[], b"new content") },
+    Operation { name: "create", request: |_| put("/fresh", &[], b"new content") },
     Operation {
         name: "create with mode, time and sync",
-        run: |agent| put(agent, "/fresh?mode=0600&mtime=2004-11-09T11:33:20Z&sync=true", &[], b"new content"),
+        request: |_| put("/fresh?mode=0600&mtime=2004-11-09T11:33:20Z&sync=true", &[], b"new content"),
     },
     Operation {
         name: "create in missing directories",
-        run: |agent| put(agent, "/x/y/z/fresh?parents=true", &[], b"new content"),
+        request: |_| put("/x/y/z/fresh?parents=true", &[], b"new content"),
     },
     Operation {
         name: "create in missing directories, large",
-        run: |agent| put(agent, "/x/y/fresh?parents=true", &[], &large()),
+        request: |_| put("/x/y/fresh?parents=true", &[], &large()),
     },
-    Operation { name: "replace", run: |agent| put(agent, "/file", &[], b"new content") },
-    Operation { name: "replace, large", run: |agent| put(agent, "/file", &[], &large()) },
+    Operation { name: "replace", request: |_| put("/file", &[], b"new content") },
+    Operation { name: "replace, large", request: |_| put("/file", &[], &large()) },
     Operation {
         name: "replace with mode, time and sync",
-        run: |agent| put(agent, "/file?mode=0600&mtime=2004-11-09T11:33:20Z&sync=true", &[], b"new content"),
+        request: |_| put("/file?mode=0600&mtime=2004-11-09T11:33:20Z&sync=true", &[], b"new content"),
     },
     Operation {
         name: "replace a version",
-        run: |agent| {
-            let seen = call(agent, "GET /v1/files/file", &[], b"");
-            let Answer::Given(seen) = seen else { return Answer::None };
+        request: |agent| {
+            let seen = call("GET /v1/files/file", &[], b"").send(agent).given();
             let etag = seen.header("etag").expect("an ETag").to_owned();
-            put(agent, "/file", &[("If-Match", &etag)], b"new content")
+            put("/file", &[("If-Match", &etag)], b"new content")
         },
     },
-    Operation { name: "replace through a link", run: |agent| put(agent, "/link", &[], b"new content") },
-    Operation { name: "delete", run: |agent| call(agent, "DELETE /v1/files/file", &[], b"") },
     Operation {
-        name: "delete a tree",
-        run: |agent| call(agent, "DELETE /v1/files/tree?recursive=true", &[], b""),
+        name: "change a part, in a copy",
+        request: |_| call("PATCH /v1/files/file?offset=4&atomic=true", &[], b"new"),
     },
     Operation {
+        name: "append, in a copy",
+        request: |_| call("PATCH /v1/files/new?append=true&create=true&atomic=true", &[], b"new"),
+    },
+    Operation {
+        name: "set metadata",
+        request: |_| {
+            let json = [("Content-Type", "application/json")];
+            let set = r#"{"mode":384,"modified":"2004-11-09T11:33:20Z","xattrs":[
+                {"name":"user.colour","value_b64":"cmVk"},{"name":"user.shape","value_b64":"Ym94"}]}"#;
+            call("PATCH /v1/entries/file", &json, set.as_bytes())
+        },
+    },
+    Operation { name: "replace through a link", request: |_| put("/link", &[], b"new content") },
+    Operation { name: "delete", request: |_| call("DELETE /v1/files/file", &[], b"") },
+    Operation { name: "delete a tree", request: |_| call("DELETE /v1/files/tree?recursive=true", &[], b"") },
+    Operation {
         name: "copy a tree",
-        run: |agent| entries(agent, r#"{"op":"copy","from":"/tree","to":"/copy","recursive":true}"#),
+        request: |_| entries(r#"{"op":"copy","from":"/tree","to":"/copy","recursive":true}"#),
     },
     Operation {
         name: "make directories",
-        run: |agent| entries(agent, r#"{"op":"mkdir","path":"/x/y/z","parents":true}"#),
+        request: |_| entries(r#"{"op":"mkdir","path":"/x/y/z","parents":true}"#),
     },
     Operation {
         name: "a list of operations",
-        run: |agent| {
+        request: |_| {
             entries(
-                agent,
                 r#"{"op":"mkdir","path":"/x/y","parents":true,"mode":448},
                {"op":"copy","from":"/tree","to":"/x/y/tree","recursive":true},
                {"op":"move","from":"/file","to":"/other","overwrite":true},
@@ -78,13 +97,16 @@ pub(crate) const OPERATIONS: &[Operation] = &[
                {"op":"chmod","path":"/tree/a","mode":256},
                {"op":"utime","path":"/tree/a","modified":"2004-11-09T11:33:20Z"},
                {"op":"copy","from":"/other","to":"/tree/a","overwrite":true},
+               {"op":"link","from":"/other","to":"/x/again"},
+               {"op":"write","path":"/x/z/small","content":"small","parents":true},
+               {"op":"set_metadata","path":"/x/z/small","set":{"mode":256,"modified":"2004-11-09T11:33:20Z"}},
                {"op":"delete","path":"/tree","recursive":true}"#,
             )
         },
     },
     Operation {
         name: "a batch of files",
-        run: |agent| {
+        request: |_| {
             let files = [
                 ("file", "one"),
                 ("other", "two"),
@@ -92,25 +114,22 @@ pub(crate) const OPERATIONS: &[Operation] = &[
                 ("x/y/fresh", "four"),
                 ("tree/a", "five"),
             ];
-            multipart(agent, "?parents=true", &files)
+            multipart("?parents=true", &files)
         },
     },
     Operation {
         name: "a batch of files with sync",
-        run: |agent| multipart(agent, "?parents=true&sync=true", &[("file", "one"), ("x/fresh", "two")]),
+        request: |_| multipart("?parents=true&sync=true", &[("file", "one"), ("x/fresh", "two")]),
     },
     Operation {
         name: "an unpacked tar",
-        run: |agent| call(agent, "PUT /v1/archive/tree/to?format=tar&parents=true", &[], &tar()),
+        request: |_| call("PUT /v1/archive/tree/to?format=tar&parents=true", &[], &tar()),
     },
     Operation {
         name: "a tar unpacked over what is there",
-        run: |agent| call(agent, "PUT /v1/archive/?format=tar", &[], &tar()),
+        request: |_| call("PUT /v1/archive/?format=tar", &[], &tar()),
     },
-    Operation {
-        name: "an unpacked zip",
-        run: |agent| call(agent, "PUT /v1/archive/tree?format=zip", &[], &zip()),
-    },
+    Operation { name: "an unpacked zip", request: |_| call("PUT /v1/archive/tree?format=zip", &[], &zip()) },
 ];
 
 /// A folder as every operation finds it: owned by the box's user, all its times old.
@@ -147,23 +166,30 @@ pub(crate) fn options() -> AgentOptions {
     AgentOptions::default().acting_as(USER)
 }
 
-fn put(agent: &BareAgent, target: &str, headers: &[(&str, &str)], content: &[u8]) -> Answer {
-    call(agent, &format!("PUT /v1/files{target}"), headers, content)
+fn put(target: &str, headers: &[(&str, &str)], content: &[u8]) -> Message {
+    call(&format!("PUT /v1/files{target}"), headers, content)
 }
 
-fn entries(agent: &BareAgent, operations: &str) -> Answer {
+fn entries(operations: &str) -> Message {
     let body = format!(r#"{{"operations":[{operations}]}}"#);
-    call(agent, "POST /v1/entries", &[("Content-Type", "application/json")], body.as_bytes())
+    call("POST /v1/entries", &[("Content-Type", "application/json")], body.as_bytes())
 }
 
-fn multipart(agent: &BareAgent, query: &str, files: &[(&str, &str)]) -> Answer {
-    let mut body = String::new();
-    for (name, content) in files {
-        body += &format!("--limit\r\nContent-Disposition: form-data; name=\"/{name}\"\r\n\r\n{content}\r\n");
-    }
-    body += "--limit--\r\n";
+fn multipart(query: &str, files: &[(&str, &str)]) -> Message {
     let kind = [("Content-Type", "multipart/form-data; boundary=limit")];
-    call(agent, &format!("POST /v1/files{query}"), &kind, body.as_bytes())
+    call(&format!("POST /v1/files{query}"), &kind, multipart_body(files).as_bytes())
+}
+
+/// Files as parts between boundaries that are called `limit`.
+pub(crate) fn multipart_body(files: &[(&str, &str)]) -> String {
+    let part = |(name, content): &(&str, &str)| {
+        format!("--limit\r\nContent-Disposition: form-data; name=\"/{name}\"\r\n\r\n{content}\r\n")
+    };
+    files.iter().map(part).collect::<String>() + "--limit--\r\n"
+}
+
+fn call(request: &str, headers: &[(&str, &str)], body: &[u8]) -> Message {
+    Message::new(request, headers, body)
 }
 
 /// More than is written in one go.
@@ -183,6 +209,16 @@ fn tar() -> Vec<u8> {
     member(&mut archive, "made/link", b'2', 0o777, "deep/file", b"");
     member(&mut archive, "file", b'0', 0o600, "", b"over the old");
     member(&mut archive, "link", b'2', 0o777, "elsewhere", b"");
+    archive.extend_from_slice(&[0; 1024]);
+    archive
+}
+
+/// A tar of some files.
+pub(crate) fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, content) in files {
+        member(&mut archive, name, b'0', 0o644, "", content);
+    }
     archive.extend_from_slice(&[0; 1024]);
     archive
 }

@@ -45,7 +45,7 @@ fn a_short_write_at_any_step_loses_nothing() -> Result<()> {
         let steps = Steps::default();
         let agent = BareAgent::serve(folder.path(), &options().traced(&steps))?;
         steps.count(Some((number, Fault::Short)));
-        let answer = (operation.run)(&agent);
+        let answer = operation.run(&agent);
         ensure!(answer.is_success(), "{what}: {answer:?}");
         rehearsal.judge(&Tree::of(folder.path())?, &answer).context(what)?;
         check_state(folder.path(), 0)
@@ -63,7 +63,7 @@ fn a_disk_that_dies_at_any_step_is_repaired_by_the_next_start() -> Result<()> {
             let steps = Steps::default();
             let agent = BareAgent::serve(folder.path(), &options().traced(&steps))?;
             steps.count(Some((number, Fault::FailFromHere(errno))));
-            let answer = (operation.run)(&agent);
+            let answer = operation.run(&agent);
             check_code(&answer, code).with_context(|| what.clone())?;
             // Nothing can be taken back; the answer holds all the same, once the disk is well again.
             drop(agent);
@@ -82,7 +82,7 @@ fn once(operation: Operation, rehearsal: &Rehearsal, number: usize, fault: Fault
     let steps = Steps::default();
     let agent = BareAgent::serve(folder.path(), &options().traced(&steps))?;
     steps.count(Some((number, fault)));
-    let answer = (operation.run)(&agent);
+    let answer = operation.run(&agent);
     let failed = steps.failed();
     steps.rest();
     ensure!(failed || answer.is_success(), "nothing failed but the answer: {answer:?}");

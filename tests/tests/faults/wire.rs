@@ -54,23 +54,39 @@ impl Answer {
     }
 }
 
-/// Makes one call on a connection of its own: `PUT /v1/files/a`, header lines, a body.
+/// A request as it is sent: `PUT /v1/files/a`, header lines, a body.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) bytes: Vec<u8>,
+    is_head: bool,
+}
+
+impl Message {
+    pub(crate) fn new(request: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
+        let mut head = format!("{request} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n");
+        headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+        head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        Self { bytes: [head.as_bytes(), body].concat(), is_head: request.starts_with("HEAD ") }
+    }
+
+    /// Makes the call on a connection of its own.
+    pub(crate) fn send(&self, agent: &BareAgent) -> Answer {
+        let Ok(mut stream) = agent.connect() else { return Answer::None };
+        // It may answer, and close, before it has read a body that it refuses.
+        let _ = stream.write_all(&self.bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        parse(&answer, self.is_head).map_or(Answer::None, Answer::Given)
+    }
+}
+
+/// Makes one call on a connection of its own.
 pub(crate) fn call(agent: &BareAgent, request: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let Ok(mut stream) = agent.connect() else { return Answer::None };
-    let mut message = format!("{request} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n");
-    headers.iter().for_each(|(name, value)| message += &format!("{name}: {value}\r\n"));
-    message += &format!("Content-Length: {}\r\n\r\n", body.len());
-    let mut message = message.into_bytes();
-    message.extend_from_slice(body);
-    // It may answer, and close, before it has read a body that it refuses.
-    let _ = stream.write_all(&message);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    parse(&answer, request.starts_with("HEAD ")).map_or(Answer::None, Answer::Given)
+    Message::new(request, headers, body).send(agent)
 }
 
 /// A whole answer; one that broke off is none.
-fn parse(answer: &[u8], is_head: bool) -> Option<Response> {
+pub(crate) fn parse(answer: &[u8], is_head: bool) -> Option<Response> {
     let text = String::from_utf8_lossy(answer).into_owned();
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
