@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`contract`] | the traits, and what each promises |
 //! | [`body`] | contents as streams |
+//! | [`coding`] | contents that travel compressed |
 //! | [`transport`] | the byte streams that HTTP is spoken over |
 //! | [`wire`] | how the contract is written in HTTP |
 //! | [`client`] | the one HTTP client of it |
@@ -13,6 +14,7 @@
 
 pub mod body;
 pub mod client;
+pub mod coding;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod contract;
@@ -21,5 +23,6 @@ pub mod wire;
 
 pub use body::{Body, BodyError};
 pub use client::{GrantMode, GuestClient, HttpClient, Patience, SendError};
+pub use coding::ContentCoding;
 pub use contract::{Archives, FileContent, Files, Guest, Processes, UploadPart, Uploads};
 pub use transport::{Connection, Protocol, StreamTransport, Transport, UnixTransport};

@@ -10,6 +10,8 @@ use devbox_types::{ActingUser, BoxPath, ErrorCode, Grant, IdempotencyKey, Proble
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
 
+use crate::codings::is_coded;
+use crate::content::Coded;
 use crate::failure::Failure;
 
 /// The guest that a request is about: among the request's extensions, put there by whoever resolved it.
@@ -115,6 +117,9 @@ impl FromRequestParts<GrantSource> for Call {
             grant.request_id = parts.extensions.get::<RequestId>().cloned();
         }
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
+        if is_coded(&parts.headers) {
+            parts.extensions.insert(Coded);
+        }
         Ok(Self { guest, grant, method, headers: std::mem::take(&mut parts.headers), query, asked_user, uri })
     }
 }

@@ -12,6 +12,7 @@ use http::Version;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
+use crate::codings;
 use crate::failure::Failure;
 
 /// Contents up to this length are gathered before the call is made: the guest then has them in hand and need not wait.
@@ -23,10 +24,28 @@ const LINGER_BYTES: u64 = 32 << 20;
 /// For how long.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The body of a request as the contract has it.
+/// Marks a request whose content is under a content coding, for whom the headers are gone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Coded;
+
+/// The body of a request as the contract has it. Under a content coding it is refused.
 pub(crate) struct Content(pub(crate) Body);
 
+/// The body of a request as it was sent, which may be under a content coding.
+pub(crate) struct SentContent(pub(crate) Body);
+
 impl<S: Sync> FromRequest<S> for Content {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let is_coded = request.extensions().get::<Coded>().is_some();
+        // What is refused is read to its end too, so that its sender hears of it.
+        let SentContent(body) = SentContent::from_request(request, state).await?;
+        if is_coded { Err(Failure(codings::no_coding())) } else { Ok(Self(body)) }
+    }
+}
+
+impl<S: Sync> FromRequest<S> for SentContent {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {

@@ -20,6 +20,7 @@ impl IntoResponse for Failure {
         let mut response = Response::new(body(&self.0));
         *response.status_mut() = status(&self.0);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(wire::PROBLEM));
+        response.headers_mut().insert(wire::ERROR, HeaderValue::from_static(self.0.code.as_str()));
         // The layer that knows the request's id writes the body again, with it.
         response.extensions_mut().insert(self);
         response

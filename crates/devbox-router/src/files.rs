@@ -3,17 +3,19 @@
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use devbox_guest::wire::{self, json::to_ascii};
-use devbox_guest::{FileContent, Guest};
+use devbox_guest::{ContentCoding, FileContent, Guest};
 use devbox_types::entry::StatRequest;
 use devbox_types::etag::parse_list;
 use devbox_types::file::{ByteRange, FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::Operation;
 use devbox_types::{BoxPath, ErrorCode, Etag, Grant, Problem, Timestamp, WriteCondition};
+use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::call::{Call, header_text, invalid};
-use crate::content::Content;
-use crate::digests::{Form, Wish, announced_digests};
+use crate::codings::{self, Accepted};
+use crate::content::SentContent;
+use crate::digests::{Form, Wish};
 use crate::failure::Failure;
 use crate::json;
 
@@ -22,10 +24,14 @@ pub(crate) const RESOURCE: &str = "/files";
 pub(crate) async fn read(mut call: Call) -> Result<Response, Failure> {
     call.finish_query()?;
     let wish = Wish::of(&call.headers)?;
-    let request = ReadRequest { want_digest: wish.algorithm, ..read_request(&call)? };
-    let path = request.path.clone();
+    let accepted = Accepted::of(&call.headers);
+    let mut request = ReadRequest { want_digest: wish.algorithm, ..read_request(&call)? };
+    let (path, known) = (request.path.clone(), request.if_none_match.clone());
+    request.if_none_match = accepted.versions(request.if_none_match);
+    let accepted = Some(accepted).filter(|_| request.range == ByteRange::Whole);
+    let is_head = request.head;
     match call.guest.read(&call.grant, request).await {
-        Ok(content) => render(content, wish, call.method == Method::HEAD),
+        Ok(content) => render(content, wish, Manner { accepted, is_head, known: &known }),
         Err(problem) if problem.code == ErrorCode::RangeNotSatisfiable => {
             Ok(unsatisfiable(problem, size_of(&*call.guest, &call.grant, path).await))
         }
@@ -33,8 +39,9 @@ pub(crate) async fn read(mut call: Call) -> Result<Response, Failure> {
     }
 }
 
-pub(crate) async fn write(mut call: Call, Content(body): Content) -> Result<Response, Failure> {
-    let request = write_request(&mut call, body.length())?;
+pub(crate) async fn write(mut call: Call, SentContent(body): SentContent) -> Result<Response, Failure> {
+    let (body, digests) = codings::stored(&call.headers, body)?;
+    let request = WriteRequest { digests, ..write_request(&mut call, body.length())? };
     render_written(&call.guest.write(&call.grant, request, body).await?)
 }
 
@@ -81,12 +88,7 @@ fn write_request(call: &mut Call, length: Option<u64>) -> Result<WriteRequest, P
     request.in_place = call.query.take_flag("inplace")?;
     request.verify = call.query.take_flag("verify")?;
     call.finish_query()?;
-    Ok(WriteRequest {
-        condition: condition(&call.headers)?,
-        length,
-        digests: announced_digests(&call.headers)?,
-        ..request
-    })
+    Ok(WriteRequest { condition: condition(&call.headers)?, length, ..request })
 }
 
 /// The condition of a write, from the headers of a request or of a part.
@@ -94,23 +96,59 @@ pub(crate) fn condition(headers: &HeaderMap) -> Result<WriteCondition, Problem> 
     let if_match = header_text(headers, &header::IF_MATCH)?;
     let if_none_match = header_text(headers, &header::IF_NONE_MATCH)?;
     let condition = WriteCondition::from_headers(if_match, if_none_match);
-    tags(if if_match.is_some() { &header::IF_MATCH } else { &header::IF_NONE_MATCH }, condition)
+    let name = if if_match.is_some() { &header::IF_MATCH } else { &header::IF_NONE_MATCH };
+    tags(name, condition).map(codings::of_versions)
 }
 
 fn tags<T>(name: &HeaderName, tags: Result<T, devbox_types::etag::EtagError>) -> Result<T, Problem> {
     tags.map_err(|error| invalid(format!("header `{name}`: {error}")))
 }
 
-fn render(FileContent { head, body }: FileContent, wish: Wish, head_only: bool) -> Result<Response, Failure> {
-    let mut response =
-        Response::new(if head_only || head.not_modified { Body::empty() } else { Body::new(body) });
+/// How a file is to be sent.
+struct Manner<'r> {
+    /// What the reader takes, unless he asked for a range.
+    accepted: Option<Accepted>,
+    is_head: bool,
+    /// The tags of what he has.
+    known: &'r [Etag],
+}
+
+impl Manner<'_> {
+    fn coding(&self, head: &FileHead) -> Option<ContentCoding> {
+        let coding = self.accepted.and_then(|accepted| accepted.for_size(head.entry.size_bytes));
+        match &head.entry.etag {
+            // Of two forms that could have been meant, the one that the reader has.
+            Some(tag) if head.not_modified => coding.filter(|_| {
+                self.known.iter().any(|known| known.matches_weakly(&codings::coded_tag(tag, coding)))
+            }),
+            _ => coding,
+        }
+    }
+}
+
+fn render(
+    FileContent { head, body }: FileContent,
+    wish: Wish,
+    manner: Manner<'_>,
+) -> Result<Response, Failure> {
+    let coding = manner.coding(&head);
+    let body = match coding {
+        // One whose length nobody knows.
+        Some(_) if manner.is_head => Body::new(devbox_guest::Body::from_stream(stream::empty(), None)),
+        _ if manner.is_head || head.not_modified => Body::empty(),
+        Some(coding) => Body::new(coding.encode(body)),
+        None => Body::new(body),
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = match &head {
         FileHead { not_modified: true, .. } => StatusCode::NOT_MODIFIED,
         FileHead { partial: true, .. } => StatusCode::PARTIAL_CONTENT,
         FileHead { .. } => StatusCode::OK,
     };
     let headers = response.headers_mut();
-    set_etag(headers, head.entry.etag.as_ref())?;
+    let tag = head.entry.etag.as_ref().map(|tag| codings::coded_tag(tag, coding));
+    set_etag(headers, tag.as_ref())?;
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     let entry = to_ascii(&head.entry).map_err(|error| {
         Problem::new(ErrorCode::Internal, format!("the entry cannot be written: {error}"))
     })?;
@@ -123,8 +161,16 @@ fn render(FileContent { head, body }: FileContent, wish: Wish, head_only: bool) 
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(wire::OCTETS));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(head.length));
-    let form = if head.partial || head_only { Form::Less } else { Form::Whole };
+    let form = match coding {
+        Some(coding) => {
+            headers.insert(header::CONTENT_ENCODING, codings::header_value(coding));
+            Form::Coded
+        }
+        None => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(head.length));
+            if head.partial || manner.is_head { Form::Less } else { Form::Whole }
+        }
+    };
     wish.grant(&head.digests, form, headers)?;
     if head.partial {
         let last = (head.offset + head.length).saturating_sub(1);

@@ -9,6 +9,7 @@
 //! | [`call`] | whose guest, on whose behalf |
 //! | [`failure`] | problems as answers |
 //! | [`request_id`] | the id of a request, on every answer |
+//! | `codings` | contents that travel compressed |
 //! | `digests` | what a request says and wants to know of digests |
 //! | `content`, `json` | request bodies: streams, and bounded JSON |
 //! | `files`, `patch`, `entries`, `batch`, `archive`, `uploads`, `processes`, `agent` | the handlers |
@@ -18,6 +19,7 @@ mod agent;
 mod archive;
 mod batch;
 pub mod call;
+mod codings;
 mod content;
 mod digests;
 mod entries;

@@ -7,13 +7,14 @@ use devbox_types::patch::{ContentRange, PatchPlace, PatchRequest};
 use http::header;
 
 use crate::call::{Call, invalid};
-use crate::content::Content;
-use crate::digests::announced_digests;
+use crate::codings;
+use crate::content::SentContent;
 use crate::failure::Failure;
 use crate::files::{self, condition, render_written};
 
-pub(crate) async fn patch(mut call: Call, Content(body): Content) -> Result<Response, Failure> {
-    let request = patch_request(&mut call, body.length())?;
+pub(crate) async fn patch(mut call: Call, SentContent(body): SentContent) -> Result<Response, Failure> {
+    let (body, digests) = codings::stored(&call.headers, body)?;
+    let request = PatchRequest { digests, ..patch_request(&mut call, body.length())? };
     render_written(&call.guest.patch(&call.grant, request, body).await?)
 }
 
@@ -31,7 +32,6 @@ fn patch_request(call: &mut Call, length: Option<u64>) -> Result<PatchRequest, P
         nofollow: call.query.take_flag("nofollow")?,
         durability: if call.query.take_flag("sync")? { Durability::Power } else { Durability::Process },
         length,
-        digests: announced_digests(&call.headers)?,
         ..PatchRequest::at(path, place)
     };
     call.finish_query()?;

@@ -35,10 +35,15 @@ pub(super) async fn expect(
         return Err(nonsense(format!("status {} came without a problem", status.as_u16())));
     }
     let retry_after = retry_after(answer.headers());
+    let code = text(answer.headers(), &wire::ERROR).and_then(ErrorCode::from_wire);
     let body = short_body(answer.into_body(), wire::MAX_PROBLEM_BYTES).await?;
-    match serde_json::from_slice::<Problem>(&body) {
-        Ok(problem) => Err(Problem { retry_after, ..problem }),
-        Err(_) => Err(nonsense("the problem is malformed")),
+    match (serde_json::from_slice::<Problem>(&body), code) {
+        (Ok(problem), _) => Err(Problem { retry_after, ..problem }),
+        // The answer to a HEAD.
+        (Err(_), Some(code)) if body.is_empty() => {
+            Err(Problem { retry_after, ..Problem::new(code, code.title().to_lowercase()) })
+        }
+        (Err(_), _) => Err(nonsense("the problem is malformed")),
     }
 }
 

@@ -180,7 +180,14 @@ fn file_head(answer: &Response<Body>) -> Result<FileHead, Problem> {
     let entry: Entry =
         serde_json::from_str(entry).map_err(|error| nonsense(format!("the entry: {error}")))?;
     if answer.status() == StatusCode::NOT_MODIFIED {
-        return Ok(FileHead { entry, offset: 0, length: 0, partial: false, not_modified: true, digests: Digests::default() });
+        return Ok(FileHead {
+            entry,
+            offset: 0,
+            length: 0,
+            partial: false,
+            not_modified: true,
+            digests: Digests::default(),
+        });
     }
     let length = content_length(headers)?;
     let digests = headers.get_all(&wire::STORED_DIGEST).iter().map(|value| value.to_str().unwrap_or(""));

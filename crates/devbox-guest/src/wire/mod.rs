@@ -12,6 +12,8 @@ use http::HeaderName;
 pub const GRANT: HeaderName = HeaderName::from_static("devbox-grant");
 /// Carries the [`devbox_types::Entry`] of a file beside its bytes, as compact ASCII JSON.
 pub const ENTRY: HeaderName = HeaderName::from_static("devbox-entry");
+/// The code of the problem that an answer is: an answer to HEAD has no body to say it.
+pub const ERROR: HeaderName = HeaderName::from_static("devbox-error");
 /// The request's id: chosen by the client or made at the edge, on every answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Names a call that makes many changes, so that a repeat is answered and not done again.

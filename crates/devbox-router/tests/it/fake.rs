@@ -140,10 +140,15 @@ impl Files for FakeGuest {
             };
             return Ok(FileContent { head, body: Body::empty() });
         }
-        let (offset, length) = request.range.within(entry.size_bytes).ok_or_else(|| {
+        let is_same = |tag: &Etag| entry.etag.as_ref().is_some_and(|current| tag.matches_strongly(current));
+        let range = match &request.if_range {
+            Some(tag) if !is_same(tag) => devbox_types::file::ByteRange::Whole,
+            Some(_) | None => request.range,
+        };
+        let (offset, length) = range.within(entry.size_bytes).ok_or_else(|| {
             Problem::new(ErrorCode::RangeNotSatisfiable, "no byte of the file is in the range")
         })?;
-        let partial = request.range != devbox_types::file::ByteRange::Whole;
+        let partial = range != devbox_types::file::ByteRange::Whole;
         let from = usize::try_from(offset).expect("an offset");
         let bytes = content.slice(from..from + usize::try_from(length).expect("a length"));
         let body = if request.head { Body::empty() } else { Body::from_bytes(bytes) };

@@ -62,7 +62,8 @@ async fn contents_of_any_size_go_both_ways() {
 async fn every_option_of_a_write_arrives() {
     let guest = FakeGuest::with(&[("/file", b"old")]);
     for client in both(&guest) {
-        let current = client.stat(&Grant::whole_box(), StatRequest::of(path(b"file"))).await.expect("an entry").etag;
+        let current =
+            client.stat(&Grant::whole_box(), StatRequest::of(path(b"file"))).await.expect("an entry").etag;
         let request = WriteRequest {
             condition: WriteCondition::Matches(vec![
                 Etag::of_version(0, 0, 0, false),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod batches;
+mod codings;
 mod digests;
 mod fake;
 mod liars;
