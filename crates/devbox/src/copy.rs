@@ -24,15 +24,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::cli::CpArgs;
-use crate::commands::connect;
+use crate::commands::{INTERRUPTED, connect};
 
-pub(crate) use error::CopyError;
+pub(crate) use error::{CopyError, code_of};
 use large::Large;
 use plan::{CopyPlan, plan};
-use progress::Progress;
-
-/// What a shell makes of a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 128 + 2;
+pub(crate) use progress::Progress;
 
 /// Runs `devbox cp`.
 pub(crate) async fn cp(args: CpArgs) -> anyhow::Result<ExitCode> {
@@ -57,6 +54,9 @@ pub(crate) async fn cp(args: CpArgs) -> anyhow::Result<ExitCode> {
         outcome = transfer => outcome,
         pressed = tokio::signal::ctrl_c() => {
             pressed.context("watch for Ctrl-C")?;
+            if progress.is_resumable() {
+                progress.say("interrupted; what came of the large file is kept, and the same command goes on with it");
+            }
             return Ok(ExitCode::from(INTERRUPTED));
         }
     };

@@ -34,6 +34,9 @@ pub(super) async fn download(
     let copy = Copy { sandbox, progress, large };
     let wants_directory = sources.len() > 1 || to.as_os_str().as_bytes().ends_with(b"/");
     let into = wants_directory || to.is_dir();
+    if progress.is_shown() {
+        copy.measure(sources).await?;
+    }
     for source in sources {
         let path = sandbox.resolve(&source.path)?;
         // A link that is itself the source is followed.
@@ -79,6 +82,28 @@ enum Task {
 }
 
 impl Copy<'_> {
+    /// Looks beforehand how many bytes there are, for whoever watches.
+    async fn measure(&self, sources: &[BoxPlace]) -> Result<(), CopyError> {
+        let mut total: u64 = 0;
+        for source in sources {
+            let entry = self.sandbox.stat_target(&source.path).await?;
+            if entry.kind != EntryKind::Directory {
+                total = total.saturating_add(entry.size_bytes);
+                continue;
+            }
+            let request =
+                ListRequest { depth: u32::MAX, ..ListRequest::of(self.sandbox.resolve(&source.path)?) };
+            let mut entries = self.sandbox.guest().walk(self.sandbox.grant(), request).await?;
+            while let Some(entry) = entries.try_next().await? {
+                if entry.kind == EntryKind::File {
+                    total = total.saturating_add(entry.size_bytes);
+                }
+            }
+        }
+        self.progress.measure(total);
+        Ok(())
+    }
+
     async fn entry(
         &self,
         path: &BoxPath,

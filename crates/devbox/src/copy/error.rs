@@ -131,7 +131,8 @@ impl Coded for CopyError {
     }
 }
 
-fn code_of(error: &io::Error) -> ErrorCode {
+/// The code of what a file here says.
+pub(crate) fn code_of(error: &io::Error) -> ErrorCode {
     match error.kind() {
         io::ErrorKind::NotFound => ErrorCode::NotFound,
         io::ErrorKind::PermissionDenied => ErrorCode::PermissionDenied,

@@ -43,7 +43,9 @@ impl Large {
             ..WriteRequest::to(file.target.clone())
         };
         let mut tell = teller(progress);
+        progress.set_resumable(true);
         sandbox.upload_opened_file(opened.file, &file.source, request, &self.options, &mut tell).await?;
+        progress.set_resumable(false);
         progress.file_done();
         Ok(())
     }
@@ -59,6 +61,7 @@ impl Large {
         let mut tell = teller(progress);
         let mut absolute = vec![b'/'];
         absolute.extend_from_slice(path.as_bytes());
+        progress.set_resumable(true);
         let downloaded =
             sandbox.download_large_file(absolute, &folder.path_of(name), &self.options, &mut tell).await;
         match downloaded {
@@ -79,8 +82,8 @@ impl Large {
 fn teller(progress: &Progress) -> impl FnMut(TransferProgress) -> ControlFlow<()> + Send + use<> {
     let (progress, mut told) = (progress.clone(), 0);
     move |now| {
-        progress.advance(usize::try_from(now.done_bytes.saturating_sub(told)).unwrap_or(usize::MAX));
-        told = now.done_bytes;
+        progress.shift(told, now.sent_bytes);
+        told = now.sent_bytes;
         ControlFlow::Continue(())
     }
 }

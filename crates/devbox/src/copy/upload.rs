@@ -1,12 +1,13 @@
 //! From here into a box: the steps of a tree as few requests.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use devbox_client::{ClientError, Sandbox};
 use devbox_guest::{Body, BodyError, UploadPart};
+use devbox_types::entry::StatRequest;
 use devbox_types::file::WriteRequest;
 use devbox_types::operation::Operation;
 use devbox_types::{BoxPath, Coded as _, EntryKind, ErrorCode, Problem};
@@ -44,6 +45,9 @@ pub(super) async fn upload(
     let destination = sandbox.resolve(to)?;
     let exists = is_directory(sandbox, &destination).await?;
     let into = exists || sources.len() > 1 || destination.wants_directory();
+    if progress.is_shown() {
+        progress.measure(sources.iter().map(|source| size_of(source)).sum());
+    }
     let mut batch = Batch::new(sandbox, progress, large, exists.then(|| destination.clone()));
     for source in sources {
         let target = match share(source) {
@@ -57,8 +61,18 @@ pub(super) async fn upload(
     batch.send().await
 }
 
+/// How many bytes the files of a source have: looked at beforehand for whoever watches, so what cannot be read is no error yet.
+fn size_of(source: &Path) -> u64 {
+    let steps = LocalTree::new(source.to_owned(), BoxPath::root());
+    let sizes = steps.map_while(Result::ok).map(|step| match step {
+        Step::File(_, size) => size,
+        Step::Enter(_) | Step::Link { .. } | Step::Leave { .. } | Step::LeaveOut { .. } => 0,
+    });
+    sizes.sum()
+}
+
 async fn is_directory(sandbox: &Sandbox, path: &BoxPath) -> Result<bool, CopyError> {
-    match sandbox.guest().stat(sandbox.grant(), path.clone(), true).await {
+    match sandbox.guest().stat(sandbox.grant(), StatRequest::target_of(path.clone())).await {
         Ok(entry) => Ok(entry.kind == EntryKind::Directory),
         Err(problem) if problem.code() == ErrorCode::NotFound => Ok(false),
         Err(problem) => Err(problem.into()),
