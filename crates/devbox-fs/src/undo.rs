@@ -177,7 +177,11 @@ impl Saved {
         };
         let set_xattr = |name: &[u8], value: Option<&[u8]>| {
             let here = engine.descriptors.path_of(entry).ok_or(Errno::NOSYS)?;
-            xattrs::write_one(&here, name, value)
+            // On a full disk, writing what is there already may fail, and the journal would wait for nothing.
+            match xattrs::read_one(&here, name)?.as_deref() == value {
+                true => Ok(()),
+                false => xattrs::write_one(&here, name, value),
+            }
         };
         match self {
             Self::Mode(mode) => set_mode(*mode),

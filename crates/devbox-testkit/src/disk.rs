@@ -13,8 +13,8 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct SmallDisk {
     mounted_at: TempDir,
-    /// The image of a loop device, which goes with its last user.
-    _image: Option<TempDir>,
+    /// The folder of a loop device's image, which goes with its last user, and how it is mounted.
+    image: Option<(TempDir, String)>,
 }
 
 impl SmallDisk {
@@ -25,7 +25,7 @@ impl SmallDisk {
     pub fn tmpfs(size_bytes: u64) -> Result<Self> {
         let mounted_at = TempDir::with_prefix("devbox-disk-")?;
         mount(&["-t", "tmpfs", "-o", &format!("size={size_bytes},mode=0755"), "tmpfs"], mounted_at.path())?;
-        Ok(Self { mounted_at, _image: None })
+        Ok(Self { mounted_at, image: None })
     }
 
     /// An ext4 of this size, on a loop device over a sparse file.
@@ -66,7 +66,31 @@ impl SmallDisk {
         ensure!(made.status.success(), "{program}: {}", String::from_utf8_lossy(&made.stderr));
         let mounted_at = TempDir::with_prefix("devbox-disk-")?;
         mount(&["-o", options, &image.to_string_lossy()], mounted_at.path())?;
-        Ok(Self { mounted_at, _image: Some(folder) })
+        Ok(Self { mounted_at, image: Some((folder, options.to_owned())) })
+    }
+
+    /// Takes it off and mounts it anew, as after a crash. Nobody may use it.
+    ///
+    /// # Errors
+    /// If it has no image, or cannot be mounted.
+    pub fn remount(&self) -> Result<()> {
+        let (folder, options) = self.image.as_ref().context("a tmpfs forgets")?;
+        let output = Command::new("umount").arg(self.path()).output().context("cannot run umount")?;
+        ensure!(output.status.success(), "umount: {}", String::from_utf8_lossy(&output.stderr));
+        mount(&["-o", options, &folder.path().join("disk").to_string_lossy()], self.path())
+    }
+
+    /// The name of its block device, as below `/sys/block`.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn device(&self) -> Result<String> {
+        let place = self.path().to_string_lossy().into_owned();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let line = mounts.lines().find(|line| line.split(' ').nth(4) == Some(&place));
+        let (_, rest) = line.and_then(|line| line.split_once(" - ")).context("it is not mounted")?;
+        let device = rest.split(' ').nth(1).and_then(|device| device.strip_prefix("/dev/"));
+        Ok(device.context("it has no device")?.to_owned())
     }
 
     /// Where it is mounted.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use devbox_testkit::{BareAgent, SmallDisk};
@@ -11,10 +12,11 @@ use crate::chance::Chance;
 use crate::killed::Rehearsal;
 use crate::operations::{OPERATIONS, Operation, fill, options};
 use crate::tree::{Tree, check_state};
-use crate::wire::call;
+use crate::wire::{Answer, call};
 
-/// How many blocks are left, at most.
-const MOST_LEFT: usize = 1024;
+/// How much is left where it is not tight: multiples of so many units, and how many of them.
+const STEP: usize = 16;
+const LEVELS: usize = 64;
 const BLOCK: u64 = 4096;
 
 /// Promises 1 and 2 on a full ext4.
@@ -36,6 +38,45 @@ fn a_full_xfs_leaves_all_or_nothing() -> Result<()> {
 fn a_full_btrfs_leaves_all_or_nothing() -> Result<()> {
     let disk = SmallDisk::btrfs(128 << 20)?;
     on_full_disk("btrfs", &disk)
+}
+
+/// Promises 1 and 2 on a disk that turns read-only in the middle of a request, as ext4 does at an error.
+#[test]
+fn a_disk_that_turns_read_only_leaves_all_or_nothing() -> Result<()> {
+    for operation in OPERATIONS {
+        let rehearsal = Rehearsal::of(*operation)?;
+        let disk = SmallDisk::made_by(&["mkfs.ext4", "-q", "-m", "0"], 64 << 20, "loop,errors=remount-ro")?;
+        let root = disk.path().join("box");
+        fs::create_dir(&root)?;
+        fill(&root)?;
+        // An aborted journal forgets what was not on disk.
+        ensure!(Command::new("sync").arg("-f").arg(&root).status()?.success(), "cannot sync");
+        let agent = BareAgent::serve(&root, &options())?;
+        let request = (operation.request)(&agent);
+        let answer = request.send_with(&agent, request.bytes.len() / 2, || {
+            // A pause, so that the first half is worked on by then; what counts holds without it.
+            std::thread::sleep(Duration::from_millis(5));
+            fs::write(format!("/sys/fs/ext4/{}/trigger_fs_error", disk.device()?), "by a test")?;
+            Ok(())
+        })?;
+        let what = || format!("{}: answered {answer:?}", operation.name);
+        let refused = matches!(&answer, Answer::Given(response) if response.code() == "read_only");
+        ensure!(refused, "{}", what());
+        let link = call(&agent, "GET /v1/files/link", &[], b"").given();
+        ensure!(link.status == 200, "it does not serve: {}", link.text);
+        agent.stop()?;
+        // It is readable, and the agent says what it is.
+        let agent = BareAgent::serve(&root, &options()).with_context(what)?;
+        let refused = operation.run(&agent).given();
+        ensure!(refused.code() == "read_only", "{}: {}", operation.name, refused.text);
+        agent.stop()?;
+        disk.remount()?;
+        let agent = BareAgent::serve(&root, &options())?;
+        rehearsal.judge(&Tree::of(&root)?, &answer).with_context(what)?;
+        check_state(&root, 0)?;
+        agent.stop()?;
+    }
+    Ok(())
 }
 
 /// Promises 1 and 2 where the box's quota is used up: a subvolume with a limit, as boxes have it.
@@ -93,7 +134,7 @@ fn on_full(
         let rehearsal = Rehearsal::of(*operation)?;
         // Half of the cases are in the last few units, where it gets tight.
         let tight = chance.some(16, 4).into_iter();
-        for left in tight.chain(chance.some(MOST_LEFT, 3)) {
+        for left in tight.chain(chance.some(LEVELS, 3).into_iter().map(|level| level * STEP)) {
             make()?;
             fill(root)?;
             let agent = BareAgent::serve(root, &options())?;

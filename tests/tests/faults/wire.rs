@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 
+use anyhow::Result;
 use devbox_testkit::BareAgent;
 
 /// What came of a call.
@@ -71,12 +72,24 @@ impl Message {
 
     /// Makes the call on a connection of its own.
     pub(crate) fn send(&self, agent: &BareAgent) -> Answer {
-        let Ok(mut stream) = agent.connect() else { return Answer::None };
+        self.send_with(agent, 0, || Ok(())).unwrap_or(Answer::None)
+    }
+
+    /// The same, with something that happens after the first `part` bytes.
+    pub(crate) fn send_with(
+        &self,
+        agent: &BareAgent,
+        part: usize,
+        happens: impl FnOnce() -> Result<()>,
+    ) -> Result<Answer> {
+        let mut stream = agent.connect()?;
         // It may answer, and close, before it has read a body that it refuses.
-        let _ = stream.write_all(&self.bytes);
+        let _ = stream.write_all(&self.bytes[..part]);
+        happens()?;
+        let _ = stream.write_all(&self.bytes[part..]);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
-        parse(&answer, self.is_head).map_or(Answer::None, Answer::Given)
+        Ok(parse(&answer, self.is_head).map_or(Answer::None, Answer::Given))
     }
 }
 

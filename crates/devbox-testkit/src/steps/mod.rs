@@ -114,3 +114,79 @@ impl Steps {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::path::Path;
+    use std::process::Command;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Runs a line of shell in a folder, to its end or to a fault.
+    fn run(steps: &Steps, line: &str) -> TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let filter = Filter::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(folder.path());
+        #[expect(unsafe_code, reason = "a process asks to be traced before it executes its program")]
+        // SAFETY: `be_traced` makes system calls only, and allocates nothing.
+        unsafe {
+            command.pre_exec(move || be_traced(&filter))
+        };
+        trace(command, steps, |child| drop(child.expect("sh starts")));
+        folder
+    }
+
+    fn has(folder: &TempDir, name: &str) -> bool {
+        Path::new(&folder.path().join(name)).exists()
+    }
+
+    const LINE: &str = "printf 12345678 > a && mv a b && rm b";
+
+    #[test]
+    fn every_change_is_a_step_and_nothing_else_is() {
+        let steps = Steps::counted();
+        run(&steps, LINE);
+        let taken = steps.taken();
+        let calls: Vec<&str> = taken.iter().filter_map(|step| step.split(' ').next()).collect();
+        let kinds: Vec<&str> = calls.iter().map(|call| &call[..4]).collect();
+        assert_eq!(kinds, ["open", "writ", "rena", "unli"], "{taken:#?}");
+        assert!(taken[2].ends_with("\"a\" \"b\""), "{taken:#?}");
+    }
+
+    #[test]
+    fn a_kill_comes_before_its_step() {
+        let before_rename = Steps::with_fault(2, Fault::Kill);
+        let folder = run(&before_rename, LINE);
+        assert!(before_rename.failed() && has(&folder, "a") && !has(&folder, "b"));
+        let before_removal = Steps::with_fault(3, Fault::Kill);
+        let folder = run(&before_removal, LINE);
+        assert!(before_removal.failed() && !has(&folder, "a") && has(&folder, "b"));
+        let never = Steps::with_fault(4, Fault::Kill);
+        run(&never, LINE);
+        assert!(!never.failed());
+    }
+
+    #[test]
+    fn a_call_that_fails_does_nothing_and_says_why() {
+        let full = Steps::with_fault(2, Fault::Fail(libc::ENOSPC));
+        let folder =
+            run(&full, "printf 1 > a; LC_ALL=C mv a b 2>&1 | grep -c 'No space' > /dev/null && printf 2 > c");
+        assert!(full.failed() && has(&folder, "a") && !has(&folder, "b") && has(&folder, "c"));
+        let from_here = Steps::with_fault(0, Fault::FailFromHere(libc::EROFS));
+        let folder = run(&from_here, "printf 1 > a; printf 2 > c");
+        assert!(!has(&folder, "a") && !has(&folder, "c"));
+    }
+
+    #[test]
+    fn a_short_write_takes_half() {
+        let steps = Steps::with_fault(1, Fault::Short);
+        let folder = run(&steps, "printf 12345678 > a");
+        let content = std::fs::read_to_string(folder.path().join("a")).expect("a file");
+        // The shell writes the rest, if it looks; the half is there in any case.
+        assert!(content.starts_with("1234") && steps.failed(), "{content}");
+    }
+}

@@ -135,9 +135,10 @@ fn is_change(call: &Call, entered: &Entered) -> bool {
     call.number != libc::SYS_ioctl || entered.arguments[1] == FICLONE
 }
 
-/// The path of an open file; `None` for what is no file of a disk, and for the standard streams.
+/// The path of an open file; `None` for what is no file of a disk, and for standard error, which may be any.
 fn file_behind(thread: pid_t, descriptor: u64) -> Option<String> {
-    if descriptor <= 2 {
+    const STANDARD_ERROR: u64 = 2;
+    if descriptor == STANDARD_ERROR {
         return None;
     }
     let path = std::fs::read_link(format!("/proc/{thread}/fd/{descriptor}")).ok()?;
