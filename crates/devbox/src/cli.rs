@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and the help for it.
 
+mod archive;
+mod metadata;
 pub(crate) mod parse;
 
 use std::num::NonZeroU64;
@@ -10,6 +12,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use devbox_types::ActingUser;
 
 use crate::reference::Location;
+
+pub(crate) use archive::{PackArgs, UnpackArgs};
+pub(crate) use metadata::{MetaArgs, TruncateArgs};
 
 /// Isolated Linux boxes: put files in, run programs, take results out.
 ///
@@ -50,6 +55,10 @@ pub(crate) enum Command {
     Cp(CpArgs),
     Cat(CatArgs),
     Put(PutArgs),
+    Truncate(TruncateArgs),
+    Meta(MetaArgs),
+    Pack(PackArgs),
+    Unpack(UnpackArgs),
     Templates(TemplatesArgs),
     Key(KeyArgs),
     Version(VersionArgs),
@@ -370,19 +379,38 @@ pub(crate) struct CatArgs {
 
 /// Write standard input to a file of a box
 ///
-/// The file is replaced in one step when the input has ended; if it ends early the old file stays.
+/// The file is replaced in one step when the input has ended; if it ends early the old file stays. With --append, --offset or
+/// --in-place the file itself is written to as the input comes, and what has come stays; with --atomic a copy of it is, which
+/// replaces it in one step.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     echo hello | devbox put try-1:greeting.txt\n  \
-    devbox put --mode 755 try-1:/workspace/bin/run <run.sh")]
+    devbox put --mode 755 try-1:/workspace/bin/run <run.sh\n  \
+    make 2>&1 | devbox put --append try-1:build.log")]
 pub(crate) struct PutArgs {
-    /// File in a box; directories on the way are made
+    /// File in a box; directories on the way to one that is replaced are made
     #[arg(value_name = "BOX:PATH")]
     pub(crate) file: Location,
 
     /// Permissions of the file, octal [default: those of the file it replaces, or 644]
-    #[arg(long, value_parser = parse::mode)]
+    #[arg(long, value_parser = parse::mode, conflicts_with_all = ["append", "offset"])]
     pub(crate) mode: Option<u32>,
+
+    /// Write after the end of the file, which is made if it is missing
+    #[arg(long, conflicts_with = "offset")]
+    pub(crate) append: bool,
+
+    /// Write into the file from this offset on, in bytes
+    #[arg(long, value_name = "BYTES", value_parser = parse::length)]
+    pub(crate) offset: Option<u64>,
+
+    /// Change a copy, which replaces the file when the input has ended
+    #[arg(long)]
+    pub(crate) atomic: bool,
+
+    /// Write into the file that is there, so that its other names and whoever has it open see the new content
+    #[arg(long, conflicts_with_all = ["append", "offset", "atomic"])]
+    pub(crate) in_place: bool,
 
     /// User in the box, by name or number [default: the box's own]
     #[arg(short, long, value_parser = parse::user)]

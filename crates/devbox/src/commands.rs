@@ -4,9 +4,10 @@ mod boxes;
 mod create;
 mod exec;
 mod keys;
+mod metadata;
 mod show;
 mod single_file;
-mod stdin;
+pub(crate) mod stdin;
 mod version;
 
 use std::process::ExitCode;
@@ -15,12 +16,16 @@ use anyhow::Context as _;
 use devbox_client::{Client, ClientError};
 use tokio::runtime::Runtime;
 
+use crate::archive;
 use crate::cli::{Command, ConnectionArgs, KeyCommand};
 use crate::copy;
 use crate::failure;
 use crate::settings::{self, ProcessEnvironment};
 
 pub(crate) use version::version;
+
+/// What a shell makes of a program that Ctrl-C ended.
+pub(crate) const INTERRUPTED: u8 = 128 + 2;
 
 /// Runs a command that speaks to a server.
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -53,6 +58,10 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cp(args) => return copy::cp(args).await,
         Command::Cat(args) => single_file::cat(args).await?,
         Command::Put(args) => single_file::put(args).await?,
+        Command::Truncate(args) => single_file::truncate(args).await?,
+        Command::Meta(args) => metadata::meta(args).await?,
+        Command::Pack(args) => return archive::pack(args).await,
+        Command::Unpack(args) => return archive::unpack(args).await,
         Command::Key(args) => match args.command {
             KeyCommand::Create(args) => keys::create(args).await?,
             KeyCommand::Ls(args) => keys::ls(args).await?,

@@ -11,6 +11,7 @@ use devbox_client::ClientError;
 use devbox_types::{Coded, ErrorCode, Problem};
 
 use crate::agent::NoAgent;
+use crate::archive::ArchiveCommandError;
 use crate::copy::CopyError;
 use crate::output;
 use crate::reference::NotInBox;
@@ -89,6 +90,7 @@ fn coded<'e>(part: &'e (dyn Error + 'static)) -> Option<&'e dyn Coded> {
         .or_else(|| seen::<Problem>(part))
         .or_else(|| seen::<SettingsError>(part))
         .or_else(|| seen::<CopyError>(part))
+        .or_else(|| seen::<ArchiveCommandError>(part))
         .or_else(|| seen::<NoAgent>(part))
         .or_else(|| seen::<NotInBox>(part))
         .or_else(|| seen::<ServeError>(part))

@@ -7,10 +7,12 @@
 //! | [`failure`] | how an error is told, and its exit code |
 //! | [`commands`] | one file a command |
 //! | [`copy`] | `devbox cp` |
+//! | [`archive`] | `devbox pack`, `devbox unpack` |
 //! | [`serve`] | `devbox serve` |
 //! | [`agent`] | the embedded agent |
 
 mod agent;
+mod archive;
 mod cli;
 mod commands;
 mod copy;

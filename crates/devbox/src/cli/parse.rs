@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use devbox_types::ActingUser;
+use devbox_types::archive::{ArchiveFormat, NoSuchFormat};
 
 /// Reads `NAME=VALUE`.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
@@ -44,6 +45,11 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     decimal(number, factor).filter(|size| *size > 0).ok_or_else(refused)
 }
 
+/// Reads the length of a file, or a place in it: a size, or 0.
+pub(super) fn length(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { size(text) }
+}
+
 /// Reads a time: a number and `ms`, `s`, `m` or `h`; without a unit, seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let refused = || "it is a time above 0 such as 30s, 500ms, 5m or 1h".to_owned();
@@ -57,6 +63,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     };
     let milliseconds = decimal(number, factor).filter(|milliseconds| *milliseconds > 0);
     milliseconds.map(Duration::from_millis).ok_or_else(refused)
+}
+
+/// Reads the name of an archive format.
+pub(super) fn archive_format(text: &str) -> Result<ArchiveFormat, NoSuchFormat> {
+    text.parse()
 }
 
 /// Reads permission bits.

@@ -1,13 +1,14 @@
-//! `devbox cat` and `devbox put`.
+//! `devbox cat`, `devbox put` and `devbox truncate`.
 
 use devbox_client::{ClientError, Sandbox};
 use devbox_guest::{Body, BodyError};
 use devbox_types::ActingUser;
 use devbox_types::file::WriteRequest;
+use devbox_types::patch::{PatchPlace, PatchRequest};
 use futures_util::TryStreamExt as _;
 
 use super::{connect, stdin};
-use crate::cli::{CatArgs, ConnectionArgs, PutArgs};
+use crate::cli::{CatArgs, ConnectionArgs, PutArgs, TruncateArgs};
 use crate::output;
 use crate::reference::{BoxPlace, Location};
 
@@ -22,13 +23,31 @@ pub(super) async fn cat(args: CatArgs) -> anyhow::Result<()> {
 
 pub(super) async fn put(args: PutArgs) -> anyhow::Result<()> {
     let (sandbox, place) = open(args.file, args.user, &args.connection).await?;
-    let request = WriteRequest {
-        mode: args.mode,
-        make_parents: true,
-        ..WriteRequest::to(sandbox.resolve(&place.path)?)
-    };
+    let path = sandbox.resolve(&place.path)?;
     let input = stdin::chunks().map_err(|error| BodyError::Interrupted { source: Some(error) });
-    sandbox.write_with(request, Body::from_stream(input, None)).await?;
+    let body = Body::from_stream(input, None);
+    let place = match (args.append, args.offset) {
+        (true, _) => PatchPlace::End,
+        (false, Some(offset)) => PatchPlace::Offset(offset),
+        (false, None) => {
+            let request = WriteRequest {
+                mode: args.mode,
+                make_parents: true,
+                in_place: args.in_place,
+                ..WriteRequest::to(path)
+            };
+            sandbox.write_with(request, body).await?;
+            return Ok(());
+        }
+    };
+    let patch = PatchRequest { create: args.append, atomic: args.atomic, ..PatchRequest::at(path, place) };
+    sandbox.patch_with(patch, body).await?;
+    Ok(())
+}
+
+pub(super) async fn truncate(args: TruncateArgs) -> anyhow::Result<()> {
+    let (sandbox, place) = open(args.file, args.user, &args.connection).await?;
+    sandbox.truncate(&place.path, args.size).await?;
     Ok(())
 }
 

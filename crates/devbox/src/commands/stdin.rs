@@ -17,7 +17,7 @@ const AHEAD: usize = 4;
 ///
 /// A thread of its own reads, because a read from a terminal or a pipe can be neither awaited nor ended: the thread is
 /// left behind when the program ends.
-pub(super) fn chunks() -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static {
+pub(crate) fn chunks() -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static {
     let (sender, receiver) = mpsc::channel(AHEAD);
     std::thread::spawn(move || {
         loop {

@@ -2,7 +2,7 @@
 
 use crate::devbox;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 22] = [
     &[],
     &["serve"],
     &["create"],
@@ -15,6 +15,10 @@ const COMMANDS: [&[&str]; 18] = [
     &["cp"],
     &["cat"],
     &["put"],
+    &["truncate"],
+    &["meta"],
+    &["pack"],
+    &["unpack"],
     &["templates"],
     &["key"],
     &["key", "create"],
