@@ -392,3 +392,13 @@ async fn a_write_may_be_in_place_or_verified() {
     let seen: Vec<_> = guest.seen().writes.iter().map(|write| (write.in_place, write.verify)).collect();
     assert_eq!(seen, [(true, false), (false, true)]);
 }
+
+#[tokio::test]
+async fn an_archive_is_of_so_many_paths_and_no_more() {
+    let most = devbox_types::archive::ArchiveRequest::MAX_PATHS;
+    let paths = vec![serde_json::json!({ "path": "/a" }); most + 1];
+    let body = serde_json::json!({ "paths": paths }).to_string();
+    let request = Request::post("/v1/archive").header("content-type", "application/json");
+    let answer = ask(FakeGuest::with(&[]), request.body(Body::from(body)).expect("a request")).await;
+    assert_eq!((answer.status(), answer.code().as_str()), (413, "too_large"));
+}
