@@ -117,6 +117,11 @@ fn groups<'a>(
     Row::all().iter().map(of_row).filter(|(_, bars)| !bars.is_empty()).collect()
 }
 
+/// What stores nothing is no measure of what stores.
+fn role(result: &RunResult, row: &RowResult) -> Option<Role> {
+    result.subject(&row.subject).map(|subject| subject.role)
+}
+
 fn told(result: &RunResult) -> String {
     let quick = if result.quick { "QUICK, means nothing; " } else { "" };
     let machine = &result.machine;
@@ -124,10 +129,7 @@ fn told(result: &RunResult) -> String {
 }
 
 fn multiples(result: &RunResult) -> Option<String> {
-    let is_shown = |row: &RowResult| {
-        let role = result.subject(&row.subject).map(|subject| subject.role);
-        row.multiple.is_some() && role != Some(Role::Echo)
-    };
+    let is_shown = |row: &RowResult| row.multiple.is_some() && role(result, row) != Some(Role::Echo);
     let groups = groups(result, is_shown, |row| {
         let multiple = row.multiple.unwrap_or_default();
         (multiple, format!("{multiple:.2}"))
@@ -137,7 +139,7 @@ fn multiples(result: &RunResult) -> Option<String> {
 }
 
 fn speeds(result: &RunResult) -> Option<String> {
-    let is_shown = |row: &RowResult| row.row.is_large();
+    let is_shown = |row: &RowResult| row.row.is_large() && role(result, row) != Some(Role::Echo);
     let groups = groups(result, is_shown, |row| {
         let speed = result.speed(row);
         (speed, format!("{speed:.0}"))
@@ -175,14 +177,14 @@ fn panel(result: &RunResult, row: Row, svg: &mut Svg, top: f64, height: f64) {
     let times = || {
         found.iter().flat_map(|found| found.times.quantiles_s.iter()).filter(|(percent, _)| *percent <= 99.0)
     };
-    let lowest = times().map(|(_, time)| *time).fold(f64::INFINITY, f64::min).log2().floor();
-    let highest = times().map(|(_, time)| *time).fold(1e-9, f64::max).log2().ceil().max(lowest + 1.0);
+    let lowest = times().map(|(_, time)| *time * 1e6).fold(f64::INFINITY, f64::min).log2().floor();
+    let highest = times().map(|(_, time)| *time * 1e6).fold(1.0, f64::max).log2().ceil().max(lowest + 1.0);
     let x = |percent: f64| LEFT + percent / 99.0 * (WIDTH - LEFT - 30.0);
-    let y = |time: f64| top + height - (time.log2() - lowest) / (highest - lowest) * height;
+    let y = |time: f64| top + height - ((time * 1e6).log2() - lowest) / (highest - lowest) * height;
     svg.text(TextAt::begin(LEFT, top - 8.0), &row.title(result.tree_files, result.bulk_bytes >> 20));
     let mut step = lowest;
     while step <= highest {
-        let time = step.exp2();
+        let time = step.exp2() / 1e6;
         svg.line((LEFT, y(time)), (WIDTH - 30.0, y(time)));
         svg.text(TextAt::end(LEFT - 6.0, y(time) + 4.0), &format!("{:.0} µs", time * 1e6));
         step += 1.0;

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::result::{RowResult, RunResult, median};
+use crate::row::Row;
 
 /// What is smaller is nobody's concern, even if it could be told from noise.
 const LEAST_CHANGE: f64 = 0.05;
@@ -30,6 +31,8 @@ pub(crate) fn print(before: &Path, after: &Path) -> Result<()> {
 
 fn lines(before: &RunResult, after: &RunResult) -> Vec<String> {
     let mut lines = Vec::new();
+    let (other_large, other_many) =
+        (before.bulk_bytes != after.bulk_bytes, before.tree_files != after.tree_files);
     for (name, run) in [("before", before), ("after", after)] {
         let quick = if run.quick { ", QUICK: the figures mean nothing" } else { "" };
         lines.push(format!(
@@ -42,15 +45,16 @@ fn lines(before: &RunResult, after: &RunResult) -> Vec<String> {
     {
         lines.push("these are two machines: multiples of the floor may differ for that alone".to_owned());
     }
-    if (before.bulk_bytes, before.tree_files) != (after.bulk_bytes, after.tree_files) {
-        lines.push("the sizes differ: rows of large and of many files cannot be compared".to_owned());
+    if other_large || other_many {
+        lines.push("the sizes differ: rows of large files, or of many, are left out".to_owned());
     }
     lines.push(format!(
         "\n{:<36} {:<36} {:>9} {:>9} {:>7}  {:<15} ",
         "multiple of the floor", "", "before", "after", "ratio", "95 %"
     ));
     let mut only_before = 0;
-    for old in before.rows.iter().filter(|row| row.multiple.is_some()) {
+    let differs = |row: Row| row.is_large() && other_large || row.is_of_many() && other_many;
+    for old in before.rows.iter().filter(|old| old.multiple.is_some() && !differs(old.row)) {
         match after.find(old.row, &old.subject) {
             Some(new) => lines.push(line(before, old, after, new)),
             None => only_before += 1,

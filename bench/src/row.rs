@@ -87,6 +87,11 @@ impl Row {
         })
     }
 
+    /// Whether it is of the many small files.
+    pub(crate) fn is_of_many(self) -> bool {
+        matches!(self, Self::Batch | Self::Unpack | Self::Pack | Self::ListPages | Self::ListStream)
+    }
+
     /// The row of the floor that it is compared with: the same work without HTTP, done in the plainest way there is. A box
     /// has no floor.
     pub(crate) fn floor(self) -> Option<Self> {

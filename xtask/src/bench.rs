@@ -4,13 +4,16 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::command::{self, cargo, target};
 use crate::need::{self, Need};
 
-/// Where the manual keeps its figures and their pictures.
-const FIGURES: &str = "docs/performance";
+/// What the manual shows: a folder of figures and pictures for each ground, and what tells it.
+const FIGURES: [(&str, &[&str]); 2] = [
+    ("docs/performance/overlay", &[]),
+    ("docs/performance/tmpfs", &["--folder", "/dev/shm", "--bulk-mib", "64", "--boxes", "0"]),
+];
 
 /// What is asked for comes first: `engine` measures the engine alone, `figures` measures what the manual shows; anything
 /// else is for `devbox-bench`.
@@ -30,13 +33,17 @@ fn engine(arguments: &[String]) -> Result<()> {
     command::run(bench.args(arguments))
 }
 
-/// A whole run, kept and drawn where the manual shows it.
+/// A whole run on each ground, kept and drawn where the manual shows it. Arguments go to both.
 fn figures(arguments: &[String]) -> Result<()> {
-    let json = PathBuf::from(FIGURES).join("figures.json");
-    let mut all = arguments.iter().map(OsStr::new).collect::<Vec<_>>();
-    all.extend([OsStr::new("--json"), json.as_os_str()]);
-    measured(&all)?;
-    command::run(Command::new(released("devbox-bench")).arg("chart").arg(&json).args(["--output", FIGURES]))
+    for (folder, ground) in FIGURES {
+        let json = format!("{folder}/figures.json");
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {folder}"))?;
+        let arguments = arguments.iter().map(String::as_str);
+        let all: Vec<&str> = ground.iter().copied().chain(["--json", &json]).chain(arguments).collect();
+        measured(&all)?;
+        command::run(Command::new(released("devbox-bench")).args(["chart", &json, "--output", folder]))?;
+    }
+    Ok(())
 }
 
 /// Builds command and benchmarks in release mode, and runs them with these arguments.

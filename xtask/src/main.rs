@@ -29,7 +29,7 @@ usage: cargo xtask VERB
   check            formatting, lints, layering, generated files
   gen [--check]    write openapi/openapi.json, docs/reference and docs/crate-graph.txt, or compare them
   bench [ARG…]     build in release mode and run the benchmarks; see `cargo xtask bench --help`
-  bench figures    the same, whole, kept and drawn in docs/performance
+  bench figures    the same, whole, on disk and in memory, kept and drawn in docs/performance
   bench engine     measure the file engine and the archive formats alone
 ";
 
