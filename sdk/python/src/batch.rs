@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use devbox_client::Sandbox;
 use devbox_guest::UploadPart;
 use devbox_guest::contract::UploadParts;
@@ -13,7 +14,7 @@ use futures_util::stream::{self, StreamExt as _};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use crate::content::Source;
+use crate::content::{Source, in_memory};
 use crate::failure::Failure;
 
 /// One file of a batch, as Python gives it: path, content, mode, modification time in nanoseconds.
@@ -30,11 +31,19 @@ enum PartSource {
 /// Why the batch could not be read to its end, if it was for our own side's fault.
 type Culprit = Arc<Mutex<Option<Failure>>>;
 
-/// Writes the files: all of them, or none.
+/// A content that can be read as often as needed.
+#[derive(Clone)]
+enum Again {
+    Bytes(Bytes),
+    Local(PathBuf),
+}
+
+/// Writes the files: all of them, or none. Sent again if the line breaks, and written once.
 pub(crate) async fn upload(sandbox: Arc<Sandbox>, parts: Vec<Part>, verify: bool) -> Result<Report, Failure> {
     let requests = parts.into_iter().map(Part::parse).collect::<Result<Vec<_>, Failure>>()?;
     let culprit = Culprit::default();
-    let answer = sandbox.upload_parts(open_in_turn(requests, verify, Arc::clone(&culprit))).await;
+    let answer =
+        sandbox.upload_parts_of(|| open_in_turn(requests.clone(), verify, Arc::clone(&culprit))).await;
     match culprit.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(failure) => Err(failure),
         None => Ok(answer?),
@@ -42,7 +51,7 @@ pub(crate) async fn upload(sandbox: Arc<Sandbox>, parts: Vec<Part>, verify: bool
 }
 
 impl Part {
-    fn parse(self) -> Result<(WriteRequest, Source), Failure> {
+    fn parse(self) -> Result<(WriteRequest, Again), Failure> {
         let Self(path, source, mode, modified) = self;
         let request = WriteRequest {
             mode,
@@ -51,21 +60,23 @@ impl Part {
             ..WriteRequest::to(BoxPath::parse(&path)?)
         };
         let source = match source {
-            PartSource::Bytes(bytes) => Source::Bytes(bytes),
-            PartSource::Local(path) => Source::Local(path),
+            PartSource::Bytes(bytes) => Again::Bytes(Bytes::from_owner(bytes)),
+            PartSource::Local(path) => Again::Local(path),
         };
         Ok((request, source))
     }
 }
 
 /// Opens each file when its turn comes, so that at most one is open, and on a thread that may wait for the disk.
-fn open_in_turn(requests: Vec<(WriteRequest, Source)>, verify: bool, culprit: Culprit) -> UploadParts {
-    let open = move |(request, source): (WriteRequest, Source)| {
+fn open_in_turn(requests: Vec<(WriteRequest, Again)>, verify: bool, culprit: Culprit) -> UploadParts {
+    let open = move |(request, source): (WriteRequest, Again)| {
         let culprit = Arc::clone(&culprit);
         async move {
             let opened = match source {
-                Source::Local(_) => tokio::task::spawn_blocking(move || source.open(verify)).await.ok(),
-                Source::Bytes(_) | Source::Chunks(_) => Some(source.open(verify)),
+                Again::Local(path) => {
+                    tokio::task::spawn_blocking(move || Source::Local(path).open(verify)).await.ok()
+                }
+                Again::Bytes(bytes) => Some(Ok(in_memory(bytes, verify))),
             };
             match opened {
                 Some(Ok(content)) => {

@@ -78,7 +78,8 @@ impl Feeder {
     }
 }
 
-fn in_memory(bytes: Bytes, verify: bool) -> Content {
+/// Content that is in memory.
+pub(crate) fn in_memory(bytes: Bytes, verify: bool) -> Content {
     let wanted = if verify { Algorithms::SHA_256 } else { Algorithms::default() };
     let digests = DigestHasher::digest(wanted, &bytes);
     Content { body: Body::from_bytes(bytes), digests, feeder: None }
