@@ -24,7 +24,7 @@ async fn nothing_leads_out_of_the_form() {
         ("GET", "/v1/devboxes/no-such-box", 404, "devbox_not_found"),
         ("GET", "/v1/devboxes/no-such-box/files/x", 404, "devbox_not_found"),
         ("PUT", "/v1/devboxes", 405, "method_not_allowed"),
-        ("PATCH", &*format!("/v1/devboxes/{id}/files/x"), 405, "method_not_allowed"),
+        ("TRACE", &*format!("/v1/devboxes/{id}/files/x"), 405, "method_not_allowed"),
         ("GET", &*format!("/v1/devboxes/{id}/files/a/../b"), 400, "invalid_path"),
         ("GET", &*format!("/v1/devboxes/{id}/files/a%2Fb"), 400, "invalid_path"),
         ("GET", &*format!("/v1/devboxes/{id}/files/a%00"), 400, "invalid_path"),
