@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod command;
 mod demo;
+mod fuzz;
 mod generate;
 mod graph;
 mod need;
@@ -28,6 +29,8 @@ usage: cargo xtask VERB
   test [SUITE…]    run every test suite, or only those named (as root)
   check            formatting, lints, layering, generated files
   gen [--check]    write openapi/openapi.json, docs/reference and docs/crate-graph.txt, or compare them
+  fuzz [TARGET…] [--seconds N]
+                   run the fuzz targets under libFuzzer, a minute each, with the nightly compiler
   bench [ARG…]     build in release mode and run the benchmarks; see `cargo xtask bench --help`
   bench figures    the same, whole, on disk and in memory, kept and drawn in docs/performance
   bench engine     measure the file engine and the archive formats alone
@@ -59,6 +62,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("gen", []) => generate::write(),
         ("gen", [flag]) if flag == "--check" => generate::check(),
         ("bench", rest) => bench::run(rest),
+        ("fuzz", rest) => fuzz::run(rest),
         ("help" | "--help" | "-h", _) => {
             eprint!("{USAGE}");
             Ok(())

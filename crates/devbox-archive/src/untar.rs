@@ -79,6 +79,7 @@ impl<R: Read> Reader<R> {
                 };
             }
             check_sum(&block)?;
+            check_format(&block)?;
             match block[field::TYPE] {
                 b'x' => extension.read_records(&self.extension(&block)?)?,
                 b'g' => {
@@ -330,6 +331,17 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<(), ArchiveError> {
         true => Ok(()),
         false => Err(malformed("a header does not have its checksum")),
     }
+}
+
+/// POSIX's tars and GNU's say so in each header; the oldest have nothing there, and no headers about the next one. Some readers
+/// take a header of neither for one of the oldest, and see other names.
+fn check_format(block: &[u8; BLOCK]) -> Result<(), ArchiveError> {
+    const POSIX: &[u8] = b"ustar\x0000";
+    const GNU: &[u8] = b"ustar  \0";
+    let magic = &block[field::MAGIC];
+    let is_known = magic == POSIX || magic == GNU;
+    let is_old = !magic.starts_with(b"ustar") && !matches!(block[field::TYPE], b'x' | b'g' | b'L' | b'K');
+    if is_known || is_old { Ok(()) } else { Err(malformed("a header is of no known format")) }
 }
 
 fn name_in(block: &[u8; BLOCK]) -> Vec<u8> {

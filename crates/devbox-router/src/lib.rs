@@ -25,6 +25,8 @@ mod digests;
 mod entries;
 pub mod failure;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 mod multipart;
 mod patch;

@@ -6,6 +6,7 @@
 mod head;
 mod parser;
 
+use std::cmp::Ordering;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -19,6 +20,7 @@ use devbox_types::{ErrorCode, Problem};
 use futures_util::Stream;
 use futures_util::stream::StreamExt as _;
 
+use crate::call::invalid;
 pub(crate) use parser::Boundary;
 use parser::{Content, Parser};
 
@@ -83,8 +85,12 @@ impl Parts {
         let (body, length) = match content {
             Content::Whole(bytes) => {
                 let length = u64::try_from(bytes.len()).ok();
-                if request.length.is_some_and(|announced| Some(announced) != length) {
-                    return Err(Problem::of(&BodyError::Interrupted { source: None }));
+                // As of a body that streams, so that it does not matter how the batch was cut.
+                match request.length.cmp(&length) {
+                    _ if request.length.is_none() => {}
+                    Ordering::Equal => {}
+                    Ordering::Less => return Err(invalid("more content came than was announced")),
+                    Ordering::Greater => return Err(Problem::of(&BodyError::Interrupted { source: None })),
                 }
                 (Body::from_bytes(bytes), length)
             }

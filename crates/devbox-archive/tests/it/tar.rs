@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 
-use devbox_archive::{ArchiveWriter, EntryHead};
-use devbox_types::Timestamp;
+use devbox_archive::{ArchiveWriter, EntryHead, Member, Sink, unpack_tar};
 use devbox_types::archive::ArchiveFormat;
+use devbox_types::{Problem, Timestamp};
 
 const LONG: &[u8] = &[b'x'; 150];
 
@@ -79,4 +79,43 @@ for member in tarfile.open(fileobj=io.BytesIO(sys.stdin.buffer.read())):
          b'd/same' 1 0o640 0 1700000001.5 7\n"
     );
     assert_eq!(String::from_utf8_lossy(&listed), expected);
+}
+
+/// Without the mark of a format, the `tar` crate took GNU's long name for a file, and the file behind it for one of another name.
+#[test]
+fn a_header_about_the_next_one_is_of_a_known_format() {
+    let format = 257..265;
+    for (mark, is_read) in
+        [(b"ustar\x0000", true), (b"ustar  \0", true), (b"ustar\x0001", false), (&[0; 8], false)]
+    {
+        let mut tar = archive(ArchiveFormat::Tar);
+        // The first header is one of pax records, about the time of what follows.
+        assert_eq!(tar[156], b'x');
+        tar[format.clone()].copy_from_slice(mark);
+        tar[148..156].fill(b' ');
+        let sum: u32 = tar[..512].iter().map(|byte| u32::from(*byte)).sum();
+        tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let read = unpack_tar(ArchiveFormat::Tar, &tar[..], 0, &mut Ignored);
+        assert_eq!(read.is_ok(), is_read, "{}: {read:?}", mark.escape_ascii());
+    }
+}
+
+struct Ignored;
+
+impl Sink for Ignored {
+    fn begin(&mut self, _: Member) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn content(&mut self, _: &[u8]) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn hole(&mut self, _: u64) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Problem> {
+        Ok(())
+    }
 }

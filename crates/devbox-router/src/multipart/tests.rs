@@ -62,3 +62,19 @@ fn a_stale_part_never_reads_the_bytes_of_the_next() {
     assert!(stale.body.collect(100).now_or_never().expect("no waiting").is_err());
     assert_eq!(current.body.collect(100).now_or_never().expect("no waiting").expect("content"), "new");
 }
+
+/// Content that was there at once was `interrupted` where it was longer than announced, which is for what is shorter.
+#[test]
+fn it_does_not_matter_how_a_part_of_a_wrong_length_is_cut() {
+    for (content, code) in [("xyz", ErrorCode::InvalidRequest), ("", ErrorCode::Interrupted)] {
+        let head = "content-disposition: form-data; name=a\r\ncontent-length: 1";
+        let bytes = format!("--B\r\n{head}\r\n\r\n{content}\r\n--B--\r\n");
+        for piece in [1, 3, 1000] {
+            assert_eq!(
+                parse(bytes.as_bytes(), piece).expect_err("a problem").code,
+                code,
+                "{content} by {piece}"
+            );
+        }
+    }
+}
