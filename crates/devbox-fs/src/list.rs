@@ -80,7 +80,7 @@ impl View {
         for step in steps {
             // Only what is on the page is looked at; what vanished since its name was read is left out.
             let seen = match step.seen {
-                None => look(&below, &step.relative),
+                None => look(&below, &step.relative).map(Box::new),
                 Some(seen) => Ok(seen),
             };
             let whole = [path.as_bytes(), b"/", &step.relative].concat();

@@ -40,7 +40,8 @@ pub struct Walk {
 pub(crate) struct Step {
     /// The path below the directory where the walk began.
     pub(crate) relative: Vec<u8>,
-    pub(crate) seen: Option<Seen>,
+    /// Boxed, because it is large and a step is handed on often.
+    pub(crate) seen: Option<Box<Seen>>,
 }
 
 /// What an entry is.
@@ -105,7 +106,7 @@ impl View {
         })
     }
 
-    pub(crate) fn seen_entry(&self, path: BoxPath, seen: Seen) -> Entry {
+    pub(crate) fn seen_entry(&self, path: BoxPath, seen: Box<Seen>) -> Entry {
         self.entry(path, &seen.attributes, seen.target)
     }
 
@@ -182,7 +183,7 @@ impl Steps {
         let directory = level.listing.fd()?;
         let relative = [&level.prefix[..], name].concat();
         let seen = match self.looks || file_type == FileType::Unknown {
-            true => Some(Seen::at(directory, name)?),
+            true => Some(Box::new(Seen::at(directory, name)?)),
             false => None,
         };
         let is_directory = match &seen {
@@ -230,7 +231,7 @@ impl Walk {
         }
     }
 
-    fn next_chosen(&mut self) -> Option<Result<(BoxPath, Option<Seen>), FsError>> {
+    fn next_chosen(&mut self) -> Option<Result<(BoxPath, Option<Box<Seen>>), FsError>> {
         loop {
             // What was decided on the way into a directory is not asked again.
             let decided = RefCell::new((self.choose.as_mut(), None));

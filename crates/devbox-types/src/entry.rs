@@ -97,7 +97,7 @@ impl TryFrom<Fields> for Entry {
 
     fn try_from(fields: Fields) -> Result<Self, BoxPathError> {
         Ok(Self {
-            path: WirePath::from_fields(fields.path, fields.path_b64)?,
+            path: WirePath::from_fields(fields.path.as_deref(), fields.path_b64.as_deref())?,
             kind: fields.kind,
             size_bytes: fields.size_bytes,
             mode: fields.mode,

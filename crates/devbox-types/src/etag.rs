@@ -1,16 +1,16 @@
 //! Entity tags and the conditions made of them (RFC 9110, sections 8.8.3 and 13.1).
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// An entity tag: opaque, changed by every change of the content.
 ///
 /// It is made of inode, ctime in nanoseconds and size. Weak means: the file changed so recently that a further change
 /// may go unseen by the clock.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Etag {
     opaque: String,
     weak: bool,
@@ -31,7 +31,11 @@ impl Etag {
     /// The tag of a file version.
     #[must_use]
     pub fn of_version(inode: u64, ctime_nanoseconds: i64, size_bytes: u64, weak: bool) -> Self {
-        Self { opaque: format!("{inode:x}-{ctime_nanoseconds:x}-{size_bytes:x}"), weak }
+        // As long as it can be: formatting would else make it grow twice.
+        let mut opaque = String::with_capacity(50);
+        // Writing to a string cannot fail.
+        let _ = write!(opaque, "{inode:x}-{ctime_nanoseconds:x}-{size_bytes:x}");
+        Self { opaque, weak }
     }
 
     /// The tag of the same version in another form, such as under a content coding.
@@ -97,9 +101,10 @@ impl TryFrom<String> for Etag {
     }
 }
 
-impl From<Etag> for String {
-    fn from(etag: Etag) -> Self {
-        etag.to_string()
+impl Serialize for Etag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let prefix = if self.weak { "W/\"" } else { "\"" };
+        serializer.serialize_str(&[prefix, &self.opaque, "\""].concat())
     }
 }
 

@@ -4,6 +4,7 @@
 //! `devbox-fs` turns one into a descriptor. It comes from a raw request target ([`BoxPath::parse_target`]) or from
 //! bytes ([`BoxPath::parse`]); on the wire it is a [`WirePath`].
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
@@ -91,7 +92,10 @@ impl BoxPath {
     /// # Errors
     /// [`BoxPathError`], one variant per reason.
     pub fn parse(raw: &[u8]) -> Result<Self, BoxPathError> {
-        Self::from_segments(raw.split(|byte| *byte == b'/').map(|segment| Ok(segment.to_vec())))
+        Self::from_segments(
+            raw.len(),
+            raw.split(|byte| *byte == b'/').map(|segment| Ok(Cow::Borrowed(segment))),
+        )
     }
 
     /// Parses what follows `/files` or `/entries` in a raw request target, still percent-encoded and without query.
@@ -101,13 +105,15 @@ impl BoxPath {
     /// # Errors
     /// [`BoxPathError`], one variant per reason.
     pub fn parse_target(raw: &str) -> Result<Self, BoxPathError> {
-        Self::from_segments(raw.split('/').map(|segment| percent_decode(segment.as_bytes())))
+        Self::from_segments(raw.len(), raw.split('/').map(|segment| percent_decode(segment.as_bytes())))
     }
 
-    fn from_segments(
-        segments: impl Iterator<Item = Result<Vec<u8>, BoxPathError>>,
+    /// Puts a path together that has at most `length` bytes.
+    fn from_segments<'a>(
+        length: usize,
+        segments: impl Iterator<Item = Result<Cow<'a, [u8]>, BoxPathError>>,
     ) -> Result<Self, BoxPathError> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(length.min(Self::MAX_LENGTH));
         let mut wants_directory = false;
         for segment in segments {
             let segment = segment?;
@@ -242,7 +248,10 @@ fn check_segment(segment: &[u8]) -> Result<(), BoxPathError> {
     }
 }
 
-fn percent_decode(segment: &[u8]) -> Result<Vec<u8>, BoxPathError> {
+fn percent_decode(segment: &[u8]) -> Result<Cow<'_, [u8]>, BoxPathError> {
+    if !segment.contains(&b'%') {
+        return Ok(Cow::Borrowed(segment));
+    }
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.iter();
     while let Some(byte) = rest.next() {
@@ -255,7 +264,7 @@ fn percent_decode(segment: &[u8]) -> Result<Vec<u8>, BoxPathError> {
         let (Some(high), Some(low)) = pair else { return Err(BoxPathError::BadEscape) };
         bytes.push(u8::try_from(high << 4 | low).map_err(|_| BoxPathError::BadEscape)?);
     }
-    Ok(bytes)
+    Ok(Cow::Owned(bytes))
 }
 
 fn percent_encode(byte: u8, target: &mut String) {
@@ -285,13 +294,15 @@ struct PathFields {
 }
 
 impl WirePath {
-    pub(crate) fn from_fields(path: Option<String>, path_b64: Option<String>) -> Result<Self, BoxPathError> {
-        let bytes = match (path, path_b64) {
-            (Some(path), None) => path.into_bytes(),
-            (None, Some(encoded)) => BASE64.decode(encoded).map_err(|_| BoxPathError::BadBase64)?,
-            _ => return Err(BoxPathError::NotExactlyOne),
-        };
-        BoxPath::parse(&bytes).map(Self)
+    pub(crate) fn from_fields(path: Option<&str>, path_b64: Option<&str>) -> Result<Self, BoxPathError> {
+        match (path, path_b64) {
+            (Some(path), None) => BoxPath::parse(path.as_bytes()).map(Self),
+            (None, Some(encoded)) => {
+                let bytes = BASE64.decode(encoded).map_err(|_| BoxPathError::BadBase64)?;
+                BoxPath::parse(&bytes).map(Self)
+            }
+            _ => Err(BoxPathError::NotExactlyOne),
+        }
     }
 }
 
@@ -299,7 +310,7 @@ impl TryFrom<PathFields> for WirePath {
     type Error = BoxPathError;
 
     fn try_from(fields: PathFields) -> Result<Self, BoxPathError> {
-        Self::from_fields(fields.path, fields.path_b64)
+        Self::from_fields(fields.path.as_deref(), fields.path_b64.as_deref())
     }
 }
 

@@ -33,7 +33,7 @@ impl<T: DeserializeOwned, C: Fn(Result<T, Problem>) -> Result<T, Problem>> Lines
 
     /// Cuts the next line off what has come, and reads it.
     fn next_line(&mut self) -> Result<Option<T>, Problem> {
-        let Some(end) = self.chunk.iter().position(|byte| *byte == b'\n') else {
+        let Some(end) = memchr::memchr(b'\n', &self.chunk) else {
             self.begun.extend_from_slice(&std::mem::take(&mut self.chunk));
             return if self.begun.len() > MAX_LINE_BYTES {
                 Err(nonsense("a line is too long"))
