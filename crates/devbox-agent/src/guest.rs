@@ -130,7 +130,7 @@ impl Guest for LocalGuest {
     async fn greet(&self) -> Result<AgentGreeting, Problem> {
         Ok(AgentGreeting {
             protocol: ProtocolRange { min: PROTOCOL, max: PROTOCOL },
-            features: vec!["digests".to_owned(), "idempotency_keys".to_owned(), "uploads".to_owned()],
+            features: ["digests", "idempotency_keys", "metadata", "patch", "uploads"].map(str::to_owned).to_vec(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             promises: self.promises(),
         })
