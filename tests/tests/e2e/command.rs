@@ -81,6 +81,60 @@ fn put_and_cat_move_one_file() -> Result<()> {
     Ok(())
 }
 
+/// Sends standard input through `devbox put`.
+fn put(server: &LiveServer, arguments: &[&str], input: &[u8]) -> Result<Output> {
+    let mut put = server.devbox(&[&["put"], arguments].concat());
+    let mut put = put.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    put.stdin.take().context("piped")?.write_all(input)?;
+    Ok(put.wait_with_output()?)
+}
+
+#[test]
+fn parts_and_metadata_of_a_file_are_changed() -> Result<()> {
+    let server = LiveServer::start()?;
+    let id = create(&server, &[])?;
+    let file = format!("{id}:log");
+    let content = || printed(&server, &["cat", &file]);
+    for (arguments, input) in [
+        (&["--append", &file][..], &b"one two\n"[..]),
+        (&["--append", "--atomic", &file], b"three\n"),
+        (&["--offset", "4", &file], b"TWO"),
+    ] {
+        let output = put(&server, arguments, input)?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(content()?, "one TWO\nthree\n");
+    printed(&server, &["exec", &id, "--", "ln", "log", "other"])?;
+    ensure!(put(&server, &["--in-place", &file], b"in its place")?.status.success());
+    assert_eq!(printed(&server, &["cat", &format!("{id}:other")])?, "in its place");
+    printed(&server, &["truncate", &file, "6"])?;
+    assert_eq!(content()?, "in its");
+    ensure!(!put(&server, &["--offset", "0", &format!("{id}:none")], b"x")?.status.success());
+
+    let set = [
+        "meta",
+        &file,
+        "--mode",
+        "640",
+        "--mtime",
+        "2001-09-09T01:46:40.5Z",
+        "--xattr",
+        "user.a=b",
+        "--json",
+    ];
+    let entry: Value = serde_json::from_str(&printed(&server, &set)?)?;
+    assert_eq!((&entry["mode"], &entry["links"]), (&Value::from(0o640), &Value::from(2)));
+    assert_eq!(entry["modified"], "2001-09-09T01:46:40.500000000Z");
+    assert_eq!(entry["xattrs"][0]["value_b64"], "Yg==");
+    ensure!(printed(&server, &["meta", &file])?.contains("xattr     user.a=b"));
+    let removed = printed(&server, &["meta", &file, "--remove-xattr", "user.a", "--json"])?;
+    assert_eq!(serde_json::from_str::<Value>(&removed)?["xattrs"], serde_json::json!([]));
+    let refused = run(&server, &["meta", &file, "--mode", "777", "--xattr", "security.x=y"])?;
+    ensure!(!refused.status.success());
+    ensure!(printed(&server, &["meta", &file])?.contains("mode      0640"), "nothing was set");
+    Ok(())
+}
+
 #[test]
 fn cp_moves_trees_both_ways() -> Result<()> {
     let server = LiveServer::start()?;
