@@ -17,6 +17,8 @@ pub enum Cut {
     Up(u64),
     /// After so many bytes from the server.
     Down(u64),
+    /// Never, but after so many bytes from the client nothing passes any more, until that goes away.
+    HoldUp(u64),
 }
 
 /// A proxy for TCP, each of whose connections may be cut: at an exact byte of either direction, counted over all connections.
@@ -36,6 +38,14 @@ struct Line {
     cuts: AtomicU64,
     up: AtomicU64,
     down: AtomicU64,
+}
+
+/// What becomes of a line.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Works,
+    Breaks,
+    Holds,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -98,25 +108,28 @@ impl Drop for Proxy {
 }
 
 impl Line {
-    /// How many of `bytes` may pass, and whether the line breaks behind them.
-    fn carry(&self, direction: Direction, bytes: usize) -> (usize, bool) {
+    /// How many of `bytes` may pass, and what becomes of the line behind them.
+    fn carry(&self, direction: Direction, bytes: usize) -> (usize, Fate) {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = match (&mut *cut, direction) {
-            (Some(Cut::Up(left)), Direction::Up) | (Some(Cut::Down(left)), Direction::Down) => left,
+        let (left, fate) = match (&mut *cut, direction) {
+            (Some(Cut::Up(left)), Direction::Up) | (Some(Cut::Down(left)), Direction::Down) => {
+                (left, Fate::Breaks)
+            }
+            (Some(Cut::HoldUp(left)), Direction::Up) => (left, Fate::Holds),
             _ => {
                 self.count(direction, bytes);
-                return (bytes, false);
+                return (bytes, Fate::Works);
             }
         };
         let passing = bytes.min(usize::try_from(*left).unwrap_or(usize::MAX));
         *left -= passing as u64;
-        let breaks = *left == 0;
-        if breaks {
+        let is_cut = *left == 0;
+        if is_cut {
             *cut = None;
             self.cuts.fetch_add(1, Ordering::Relaxed);
         }
         self.count(direction, passing);
-        (passing, breaks)
+        (passing, if is_cut { fate } else { Fate::Works })
     }
 
     fn count(&self, direction: Direction, bytes: usize) {
@@ -151,10 +164,16 @@ async fn pass(
         if count == 0 {
             return to.shutdown().await;
         }
-        let (passing, breaks) = line.carry(direction, count);
+        let (passing, fate) = line.carry(direction, count);
         to.write_all(&buffer[..passing]).await?;
-        if breaks {
-            return Err(std::io::ErrorKind::ConnectionReset.into());
+        match fate {
+            Fate::Works => {}
+            Fate::Breaks => return Err(std::io::ErrorKind::ConnectionReset.into()),
+            Fate::Holds => {
+                // Read and thrown away, so that its end is noticed.
+                while from.read(&mut buffer).await? > 0 {}
+                return Err(std::io::ErrorKind::ConnectionReset.into());
+            }
         }
     }
 }
