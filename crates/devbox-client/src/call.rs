@@ -109,6 +109,7 @@ impl Caller {
         let base = format!("{}/v1/devboxes/{id}", self.endpoint.prefix());
         let RetryPolicy { attempts, longest_pause, .. } = self.config.retry;
         let guest = GuestClient::over(self.http.clone(), &base, headers, GrantMode::Query);
+        let guest = guest.with_coding(self.config.compress);
         Ok(Arc::new(guest.with_patience(Patience { attempts, longest_pause })))
     }
 

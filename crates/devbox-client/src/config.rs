@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use devbox_guest::ContentCoding;
+
 use crate::error::ClientError;
 use crate::retry::RetryPolicy;
 
@@ -24,6 +26,9 @@ pub struct ClientConfig {
     pub request_timeout: Duration,
     /// When a call is sent again.
     pub retry: RetryPolicy,
+    /// Under which coding the contents of single files travel, both ways; `None`: as they are. Pieces of large uploads, batches
+    /// and archives always travel as they are.
+    pub compress: Option<ContentCoding>,
     /// What this program calls itself.
     pub user_agent: String,
 }
@@ -48,6 +53,7 @@ impl ClientConfig {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(120),
             retry: RetryPolicy::default(),
+            compress: None,
             user_agent: concat!("devbox-client/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

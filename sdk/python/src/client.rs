@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devbox_client::{Client as RustClient, ClientConfig, ClientError, ListQuery, Sandbox};
+use devbox_guest::ContentCoding;
 use devbox_types::devbox::{CreateRequest, Devbox};
 use devbox_types::{BoxId, ErrorCode, Problem};
 use pyo3::prelude::*;
@@ -42,7 +43,7 @@ impl Connector {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (*, api_url, api_key, ca_file, connect_timeout, request_timeout))]
+    #[pyo3(signature = (*, api_url, api_key, ca_file, connect_timeout, request_timeout, compress))]
     fn new(
         py: Python<'_>,
         api_url: Option<String>,
@@ -50,6 +51,7 @@ impl Client {
         ca_file: Option<PathBuf>,
         connect_timeout: f64,
         request_timeout: f64,
+        compress: Option<&str>,
     ) -> PyResult<Self> {
         let mut config = ClientConfig::from_env().map_err(Failure::from)?;
         config.url = api_url.unwrap_or(config.url);
@@ -60,6 +62,7 @@ impl Client {
         config.ca_file = ca_file.or(config.ca_file);
         config.connect_timeout = seconds("connect_timeout", connect_timeout)?;
         config.request_timeout = seconds("request_timeout", request_timeout)?;
+        config.compress = compress.map(coding).transpose()?;
         config.user_agent = concat!("sealos-devbox-python/", env!("CARGO_PKG_VERSION")).to_owned();
         if config.api_key.is_none() {
             return Err(Failure::from(ClientError::NoApiKey).into());
@@ -132,6 +135,12 @@ pub(crate) fn seconds(name: &str, value: f64) -> Result<Duration, Failure> {
     let invalid =
         |_| Problem::new(ErrorCode::InvalidRequest, format!("{name} is no number of seconds: {value}"));
     Ok(Duration::try_from_secs_f64(value).map_err(invalid)?)
+}
+
+fn coding(name: &str) -> Result<ContentCoding, Failure> {
+    let unknown =
+        || Problem::new(ErrorCode::InvalidRequest, format!("compress is \"zstd\" or \"gzip\", not {name:?}"));
+    Ok(ContentCoding::from_wire(name).ok_or_else(unknown)?)
 }
 
 fn box_id(text: &str) -> Result<BoxId, Failure> {

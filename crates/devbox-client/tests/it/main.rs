@@ -1,5 +1,6 @@
 //! The client against servers that say exactly what a test wants them to say.
 
+mod download;
 mod repeat;
 mod script;
 mod tls;

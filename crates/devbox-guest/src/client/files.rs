@@ -9,7 +9,9 @@ use devbox_types::entry::StatRequest;
 use devbox_types::file::{ByteRange, FileHead, ReadRequest, WriteRequest, Written};
 use devbox_types::operation::{Operation, Operations, Report};
 use devbox_types::patch::PatchRequest;
-use devbox_types::{BoxPath, Digests, Entry, Grant, ListPage, ListRequest, Problem, WriteCondition};
+use devbox_types::{
+    BoxPath, Digests, Entry, ErrorCode, Grant, ListPage, ListRequest, Problem, WriteCondition,
+};
 use futures_util::stream::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
@@ -17,7 +19,8 @@ use super::answer::{self, nonsense};
 use super::guest::{Call, GuestClient, list_of};
 use super::lines::Lines;
 use super::multipart;
-use crate::body::Body;
+use crate::body::{Body, BodyError};
+use crate::coding::ContentCoding;
 use crate::contract::{EntryStream, FileContent, Files, UploadParts};
 use crate::wire::{self, digest};
 
@@ -33,12 +36,19 @@ impl Files for GuestClient {
         let method = if request.head { Method::HEAD } else { Method::GET };
         let mut call = self.call(grant, method, self.target("/files", Some(&request.path)), Body::empty())?;
         read_headers(&mut call, &request)?;
+        if let Some(coding) = self.coding.filter(|_| request.range == ByteRange::Whole && !request.head) {
+            call.header(header::ACCEPT_ENCODING, HeaderValue::from_static(coding.as_str()));
+        }
         let expected = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED];
         let answer = self.send(call, &expected).await?;
-        let head = file_head(&answer)?;
+        let coding = coding_of(&answer, self.coding)?;
+        let head = file_head(&answer, coding)?;
         let mut body = answer.into_body();
         if request.head || head.not_modified {
             return Ok(FileContent { head, body: Body::empty() });
+        }
+        if let Some(coding) = coding {
+            return Ok(FileContent { body: decoded(body, coding, head.length), head });
         }
         if body.length() != Some(head.length) {
             return Err(nonsense("the length of the content is not the one announced"));
@@ -55,8 +65,16 @@ impl Files for GuestClient {
         target.write_options(&request);
         target.flag("inplace", request.in_place);
         target.flag("verify", request.verify);
+        let body = match self.coding {
+            Some(coding) => coding.encode(body),
+            None => body,
+        };
         let mut call = self.call(grant, Method::PUT, target, body)?;
         write_headers(&mut call, &request)?;
+        if let Some(coding) = self.coding {
+            call.header(header::CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
+            call.rename_header(&wire::REPR_DIGEST, wire::STORED_DIGEST);
+        }
         let answer = self.send_stream(call, &[StatusCode::OK, StatusCode::CREATED]).await?;
         answer::json(answer).await
     }
@@ -173,8 +191,36 @@ pub(super) fn condition_headers(call: &mut Call, condition: &WriteCondition) -> 
     Ok(())
 }
 
+/// The coding that the content of an answer is under, which must be the one that was asked for.
+fn coding_of(
+    answer: &Response<Body>,
+    asked: Option<ContentCoding>,
+) -> Result<Option<ContentCoding>, Problem> {
+    if !answer.headers().contains_key(header::CONTENT_ENCODING) {
+        return Ok(None);
+    }
+    let name = answer::text(answer.headers(), &header::CONTENT_ENCODING);
+    match name.and_then(ContentCoding::from_wire).filter(|found| Some(*found) == asked) {
+        Some(coding) if answer.status() == StatusCode::OK => Ok(Some(coding)),
+        _ => Err(nonsense("the content is under a coding that was not asked for")),
+    }
+}
+
+/// The file that a coded content stands for.
+fn decoded(coded: Body, coding: ContentCoding, length: u64) -> Body {
+    let content = coding.decode(coded, Digests::default()).map(|chunk| {
+        chunk.map_err(|error| match error {
+            BodyError::Problem(problem) if problem.code == ErrorCode::InvalidRequest => {
+                BodyError::Problem(nonsense(problem.detail))
+            }
+            error => error,
+        })
+    });
+    Body::from_stream(content, Some(length))
+}
+
 /// Reads what an answer says of a file, and that it does not contradict itself.
-fn file_head(answer: &Response<Body>) -> Result<FileHead, Problem> {
+fn file_head(answer: &Response<Body>, coding: Option<ContentCoding>) -> Result<FileHead, Problem> {
     let headers = answer.headers();
     let entry = answer::text(headers, &wire::ENTRY).ok_or_else(|| nonsense("the file's entry is missing"))?;
     let entry: Entry =
@@ -189,7 +235,7 @@ fn file_head(answer: &Response<Body>) -> Result<FileHead, Problem> {
             digests: Digests::default(),
         });
     }
-    let length = content_length(headers)?;
+    let length = if coding.is_some() { entry.size_bytes } else { content_length(headers)? };
     let digests = headers.get_all(&wire::STORED_DIGEST).iter().map(|value| value.to_str().unwrap_or(""));
     let digests = digest::from_headers(digests).map_err(|error| nonsense(format!("the digest: {error}")))?;
     let partial = answer.status() == StatusCode::PARTIAL_CONTENT;

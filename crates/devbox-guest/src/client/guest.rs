@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::answer;
 use super::http::HttpClient;
 use crate::body::Body;
+use crate::coding::ContentCoding;
 use crate::contract::Guest;
 use crate::transport::Transport;
 use crate::wire::query::TargetWriter;
@@ -57,6 +58,8 @@ pub struct GuestClient {
     headers: HeaderMap,
     pub(super) mode: GrantMode,
     patience: Patience,
+    /// Under which coding the contents of files travel, where they may.
+    pub(super) coding: Option<ContentCoding>,
 }
 
 /// What is done about a peer that answers `rate_limited` and says how long to wait.
@@ -89,7 +92,14 @@ impl GuestClient {
     /// A guest over a shared client; `base` is the path of its API without a trailing `/`, `headers` go into each request.
     #[must_use]
     pub fn over(http: HttpClient, base: &str, headers: HeaderMap, mode: GrantMode) -> Self {
-        Self { http, base: base.into(), headers, mode, patience: Patience::NONE }
+        Self { http, base: base.into(), headers, mode, patience: Patience::NONE, coding: None }
+    }
+
+    /// The same, sending and asking for the contents of whole files under this coding. An agent is never asked: between it and
+    /// a server nothing is gained.
+    #[must_use]
+    pub fn with_coding(self, coding: Option<ContentCoding>) -> Self {
+        Self { coding: coding.filter(|_| self.mode == GrantMode::Query), ..self }
     }
 
     /// The same, waiting and sending again where the peer asks for it.
@@ -253,6 +263,13 @@ impl Call {
     /// Its answer may take as long to begin, unless the grant has a deadline.
     pub(super) fn takes_up_to(&mut self, limit: Duration) {
         self.deadline.get_or_insert(limit);
+    }
+
+    /// Sends a header, if it is there, under another name.
+    pub(super) fn rename_header(&mut self, name: &HeaderName, other: HeaderName) {
+        if let Some(value) = self.request.headers_mut().remove(name) {
+            self.header(other, value);
+        }
     }
 
     pub(super) fn text_header(&mut self, name: HeaderName, value: String) -> Result<(), Problem> {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use devbox_guest::{
-    Archives as _, Body, BodyError, Connection, Files as _, GrantMode, Guest as _, GuestClient, HttpClient,
-    Protocol, Transport, UploadPart,
+    Archives as _, Body, BodyError, Connection, ContentCoding, Files as _, GrantMode, Guest as _,
+    GuestClient, HttpClient, Protocol, Transport, UploadPart,
 };
 use devbox_router::agent_router;
 use devbox_types::archive::ArchiveRequest;
@@ -292,5 +292,36 @@ async fn to_a_server_only_the_user_travels() {
     ] {
         let refused = client.stat(&narrow, StatRequest::of(path(b"file"))).await.expect_err("it is narrower");
         assert_eq!(refused.code, ErrorCode::Unsupported);
+    }
+}
+
+/// A client of a server, which gets no grant, that sends and asks for contents under a coding.
+#[tokio::test]
+async fn contents_travel_under_a_coding_on_request() {
+    let content = b"all work and no play ".repeat(20_000);
+    let whole = ReadRequest::whole(path(b"file"));
+    for coding in ContentCoding::ALL {
+        let guest = FakeGuest::with(&[("/short", b"short")]);
+        let transport = Arc::new(Loopback { router: agent_router(guest.clone()) });
+        let http = HttpClient::nameless(transport);
+        let client = GuestClient::over(http, "/v1", http::HeaderMap::new(), GrantMode::Query);
+        let client = client.with_coding(Some(coding));
+        let grant = Grant::whole_box();
+        for (digests, fits) in [(digests(&content), true), (digests(b"other"), false)] {
+            let request = WriteRequest { digests, ..WriteRequest::to(path(b"file")) };
+            let written = client.write(&grant, request.clone(), Body::from_bytes(content.clone())).await;
+            assert_eq!(written.is_ok(), fits);
+            // What the guest hears of is the file itself.
+            assert_eq!(guest.seen().writes.pop(), Some(request));
+        }
+        let read = client.read(&grant, whole.clone()).await.expect("it is read");
+        let length = u64::try_from(content.len()).expect("a length");
+        assert_eq!((read.head.length, read.body.length()), (length, Some(length)));
+        assert_eq!(read.body.collect(1 << 20).await.expect("content"), content);
+        let short = client.read(&grant, ReadRequest::whole(path(b"short"))).await.expect("it is read");
+        assert_eq!(short.body.collect(10).await.expect("content"), "short");
+        let range = ReadRequest { range: ByteRange::FromTo { first: 4, last: Some(7) }, ..whole.clone() };
+        let range = client.read(&grant, range).await.expect("it is read");
+        assert_eq!(range.body.collect(10).await.expect("content"), "work");
     }
 }

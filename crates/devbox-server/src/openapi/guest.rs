@@ -33,7 +33,10 @@ enum EntryOrPage {
         ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
         ("Range" = Option<String>, Header, description = "One range of bytes"),
         ("If-Range" = Option<String>, Header, description = "Honour `Range` only for this version"),
-        ("If-None-Match" = Option<String>, Header, description = "Answer 304 for these versions")
+        ("If-None-Match" = Option<String>, Header, description = "Answer 304 for these versions"),
+        ("Accept-Encoding" = Option<String>, Header, description = "`gzip`, `zstd`: compresses whole files above 1 KiB"),
+        ("Want-Repr-Digest" = Option<String>, Header, description = "`sha-256=1` (RFC 9530; also sha-512 and md5): `Repr-Digest` of the whole file, for which it is read once more"),
+        ("Want-Content-Digest" = Option<String>, Header, description = "The same, and `Content-Digest` where the answer is the whole file")
     ),
     responses(
         (status = 200, description = "The whole file", body = Vec<u8>, content_type = "application/octet-stream"),
@@ -86,8 +89,11 @@ fn head_file() {}
         ("sync" = Option<bool>, Query, description = "Safe against power loss before it answers"),
         ("If-Match" = Option<String>, Header, description = "Only if the file is one of these versions; `*`: only if there is one"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none"),
-        ("Content-Digest" = Option<String>, Header, description = "`sha-256=:BASE64:` (RFC 9530), checked before the file is replaced"),
-        ("Repr-Digest" = Option<String>, Header, description = "The same, under its other name")
+        ("Repr-Digest" = Option<String>, Header, description = "`sha-256=:BASE64:` (RFC 9530; also sha-512 and md5) of the bytes as they are sent, checked before the file is replaced"),
+        ("Content-Digest" = Option<String>, Header, description = "The same, under its other name"),
+        ("Content-MD5" = Option<String>, Header, description = "Their MD5 in base64 (RFC 1864)"),
+        ("Devbox-Content-Digest" = Option<String>, Header, description = "As `Repr-Digest`, of the bytes as they are stored"),
+        ("Content-Encoding" = Option<String>, Header, description = "`gzip` or `zstd`: what is stored is decoded, and limits count that")
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
@@ -175,7 +181,10 @@ fn delete_file() {}
         ("id" = String, Path, description = "Id or name of the box"),
         ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
         ("parents" = Option<bool>, Query, description = "Make missing directories on the way"),
-        ("verify" = Option<bool>, Query, description = "Read all stored bytes back before anything is published")
+        ("verify" = Option<bool>, Query, description = "Read all stored bytes back before anything is published"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Up to 255 visible ASCII characters. A repeat of one of the last 1,000 calls that succeeded with a key gets the \
+                same report and has no effect")
     ),
     request_body(content = Object, content_type = "multipart/form-data"),
     responses(
@@ -244,7 +253,10 @@ fn set_metadata() {}
     tag = "files",
     params(
         ("id" = String, Path, description = "Id or name of the box"),
-        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number")
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Up to 255 visible ASCII characters. A repeat of one of the last 1,000 calls that succeeded with a key gets the \
+                same report and has no effect")
     ),
     request_body = Operations,
     responses(
@@ -290,7 +302,10 @@ fn pack_archive() {}
         ("format" = Option<ArchiveFormat>, Query, description = "Its format; without it, `Content-Type` says so"),
         ("strip" = Option<u32>, Query, description = "How many leading segments names lose"),
         ("parents" = Option<bool>, Query, description = "Make the directory if it is missing"),
-        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number")
+        ("user" = Option<String>, Query, description = "Act as this user of the box, by name or number"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Up to 255 visible ASCII characters. A repeat of one of the last 1,000 calls that succeeded with a key gets the \
+                same report and has no effect")
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
@@ -302,7 +317,7 @@ fn unpack_archive() {}
 
 /// Begin an upload in pieces
 ///
-/// The tus protocol, version 1.0.0, with creation, creation-with-upload, checksum, expiration and termination. The file shows
+/// The tus protocol, version 1.0.0, with creation, creation-with-upload, checksum, expiration, termination and concatenation. The file shows
 /// under its path when its last piece has come, all at once, if the condition holds and the digest is right.
 #[utoipa::path(
     post,
@@ -318,11 +333,12 @@ fn unpack_archive() {}
         ("sync" = Option<bool>, Query, description = "Acknowledge the last piece only once the file is safe against power loss"),
         ("digest_follows" = Option<bool>, Query, description = "The last piece will have a `Repr-Digest`"),
         ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
-        ("Upload-Length" = u64, Header, description = "How long the file will be"),
-        ("Upload-Metadata" = String, Header, description = "With `path`, the base64 of the absolute path in the box"),
+        ("Upload-Length" = Option<u64>, Header, description = "How long the file, or the part, will be; not of a file that is joined"),
+        ("Upload-Metadata" = Option<String>, Header, description = "With `path`, the base64 of the absolute path in the box; a part needs none"),
+        ("Upload-Concat" = Option<String>, Header, description = "`partial` for a part of a file; `final;` and the addresses of complete parts to join them"),
         ("If-Match" = Option<String>, Header, description = "Only if the file is one of these versions; `*`: if there is one"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none"),
-        ("Repr-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the whole file")
+        ("Repr-Digest" = Option<String>, Header, description = "`sha-256=:…:` (or sha-512, md5) of the whole file")
     ),
     responses(
         (status = 201, description = "It is begun; `Location` is where it goes on", body = UploadStatus),
@@ -361,7 +377,7 @@ fn look_at_upload() {}
         ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
         ("Upload-Offset" = u64, Header, description = "Where the piece begins: where the upload ends"),
         ("Upload-Checksum" = Option<String>, Header, description = "`sha256 …` or `sha1 …` of the piece, base64"),
-        ("Repr-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the whole file")
+        ("Repr-Digest" = Option<String>, Header, description = "`sha-256=:…:` (or sha-512, md5) of the whole file")
     ),
     request_body(content = Vec<u8>, content_type = "application/offset+octet-stream"),
     responses(

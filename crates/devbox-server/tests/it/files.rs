@@ -1,5 +1,6 @@
 //! The inside of a box through the guards.
 
+use devbox_guest::{Body, ContentCoding};
 use devbox_server::{Limits, ServerConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -102,6 +103,31 @@ async fn what_is_too_large_is_refused_with_and_without_a_length() {
     assert_eq!((refused.status, refused.code().as_str()), (413, "too_large"));
     let part = house.call("GET", &format!("/v1/devboxes/{id}/files/a"), Value::Null).await;
     assert_eq!(part.code(), "not_found");
+}
+
+#[tokio::test]
+async fn limits_count_what_a_compressed_content_becomes() {
+    let house = House::with(small()).await;
+    let id = house.make().await;
+    let target = format!("/v1/devboxes/{id}/files/x");
+    for coding in ContentCoding::ALL {
+        let coded = async |length: usize| {
+            let content = Body::from_bytes(vec![7; length]);
+            coding.encode(content).collect(1 << 20).await.expect("it is encoded").to_vec()
+        };
+        let headers = [("content-encoding", coding.as_str())];
+        let fits = house.send(&house.key, "PUT", &target, &headers, coded(100_000).await).await;
+        assert!(matches!(fits.status, 200 | 201), "{fits:?}");
+        // A hundred MiB in some hundred KiB, and not announced.
+        let bomb = coded(100 << 20).await;
+        assert!(bomb.len() < 1 << 20);
+        let refused = house.send(&house.key, "PUT", &target, &headers, bomb).await;
+        assert_eq!((refused.status, refused.code().as_str()), (413, "too_large"), "{coding:?}");
+        assert_eq!(house.call("GET", &target, Value::Null).await.body, vec![7; 100_000]);
+    }
+    let records = house.audit().await;
+    let bytes = |record: &Value| record["bytes"].as_u64().unwrap_or(0);
+    assert!(records.iter().map(bytes).all(|bytes| bytes < 1 << 20), "a bomb stops at the limit");
 }
 
 #[tokio::test]

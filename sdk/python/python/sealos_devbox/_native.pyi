@@ -147,6 +147,7 @@ class Client:
         ca_file: str | os.PathLike[str] | None,
         connect_timeout: float,
         request_timeout: float,
+        compress: str | None,
     ) -> Client: ...
     @property
     def url(self) -> str: ...

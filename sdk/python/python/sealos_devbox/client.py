@@ -39,6 +39,7 @@ class Devbox:
             ca_file=config.ca_file,
             connect_timeout=config.connect_timeout,
             request_timeout=config.request_timeout,
+            compress=config.compress,
         )
 
     @property

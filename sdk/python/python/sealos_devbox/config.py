@@ -26,3 +26,5 @@ class DevboxConfig:
     connect_timeout: float = 10.0
     #: How many seconds a call on boxes may take in all. Calls on files and processes take as long as they take.
     request_timeout: float = 120.0
+    #: Under which coding the contents of single files travel, both ways: ``"zstd"``, ``"gzip"``, or as they are.
+    compress: str | None = None

@@ -120,6 +120,12 @@ class RangeNotSatisfiable(DevboxError, ValueError):
     default_code = "range_not_satisfiable"
 
 
+class UnsupportedCoding(DevboxError, ValueError):
+    """The content coding is not taken here."""
+
+    default_code = "unsupported_coding"
+
+
 # Who asks.
 
 
