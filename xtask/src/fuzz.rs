@@ -80,15 +80,8 @@ fn build() -> Result<()> {
     let mut build = Command::new("cargo");
     // The cargo that runs this is another toolchain's, and would be found first.
     build.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").env("RUSTFLAGS", FLAGS);
-    build.args([
-        "+nightly",
-        "build",
-        "--release",
-        "--locked",
-        "--bins",
-        "--manifest-path",
-        "fuzz/Cargo.toml",
-    ]);
+    // Its lock file follows those of the crates that it tests, and is not kept.
+    build.args(["+nightly", "build", "--release", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
     build.args(["--target", &triple(), "--target-dir"]).arg(target().join("fuzz"));
     command::run(&mut build).context("the nightly toolchain is needed: `rustup toolchain install nightly`")
 }
