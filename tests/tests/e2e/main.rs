@@ -14,6 +14,7 @@
 //! | `stalls` | stopped agents, a killed spawner, hundreds of slow clients |
 //! | `command` | the command line |
 
+mod archives;
 mod bad_input;
 mod command;
 mod files;
