@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use devbox_testkit::{BareAgent, SmallDisk};
@@ -18,6 +18,8 @@ use crate::wire::{Answer, call};
 const STEP: usize = 16;
 const LEVELS: usize = 64;
 const BLOCK: u64 = 4096;
+/// How long a disk may take to give room back.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Promises 1 and 2 on a full ext4.
 #[test]
@@ -151,6 +153,7 @@ fn on_full(
                 fs::remove_file(&filler)?;
             }
             fs::remove_dir_all(root)?;
+            wait_for_room(root)?;
         }
     }
     eprintln!("{what}: {done} calls were done, {refused} were refused");
@@ -186,6 +189,21 @@ fn attempt(
     drop(agent);
     rehearsal.judge(&Tree::of(root)?, &answer)?;
     Ok(response.status < 300)
+}
+
+/// XFS gives back in the background what was removed; nothing announces it.
+fn wait_for_room(root: &Path) -> Result<()> {
+    let probe = root.with_file_name("probe");
+    let start = Instant::now();
+    loop {
+        let written = fs::write(&probe, [0; 256 << 10]);
+        let removed = fs::remove_file(&probe);
+        match written.and(removed) {
+            Ok(()) => return Ok(()),
+            Err(error) if start.elapsed() > PATIENCE => return Err(error.into()),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
 }
 
 /// Takes all room of a disk but so many blocks.
