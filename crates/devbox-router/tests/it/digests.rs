@@ -40,7 +40,8 @@ async fn every_header_that_announces_a_digest_is_checked() {
 #[tokio::test]
 async fn contradictions_and_what_cannot_be_checked_are_refused() {
     let other = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
-    let refused: [(&[(&str, &str)], u16, &str); 6] = [
+    type Refused<'t> = (&'t [(&'t str, &'t str)], u16, &'t str);
+    let refused: [Refused<'_>; 6] = [
         (&[("repr-digest", SHA_256), ("content-digest", other)], 400, "invalid_request"),
         (&[("repr-digest", SHA_256), ("devbox-content-digest", other)], 400, "invalid_request"),
         (&[("content-md5", MD5), ("repr-digest", "md5=:AAAAAAAAAAAAAAAAAAAAAA==:")], 400, "invalid_request"),
