@@ -207,6 +207,10 @@ impl<A: ReadAt + ?Sized> Zip<'_, A> {
         total: &mut u64,
         sink: &mut dyn Sink,
     ) -> Result<(u64, u64), Problem> {
+        const ENCRYPTED: u16 = 1;
+        if entry.flags & ENCRYPTED != 0 {
+            return Err(ArchiveError::Unsupported { what: "encryption", name: text(&entry.name) }.into());
+        }
         let start = self.content_of(entry)?;
         let end = start.checked_add(entry.packed).filter(|end| *end <= limit);
         let end = end.ok_or_else(|| malformed(format!("{:?} lies outside of it", text(&entry.name))))?;
@@ -314,11 +318,7 @@ impl Entry {
         total: &mut u64,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        const ENCRYPTED: u16 = 1;
         let name = || text(&self.name);
-        if self.flags & ENCRYPTED != 0 {
-            return Err(ArchiveError::Unsupported { what: "encryption", name: name() }.into());
-        }
         let length = content.zip.length;
         let mut plain: Box<dyn Read + '_> = match self.method {
             0 => Box::new(content),

@@ -220,9 +220,12 @@ pub fn zip(data: &[u8]) {
         }
     }
     for index in 0..other.len() {
-        let mut file = other.by_index(index).expect("its directory is read by others too");
-        let name = normal(file.name_raw());
-        let Some(content) = ours.get(&name) else { continue };
+        let raw = other.by_index_raw(index).expect("its directory is read by others too");
+        // A directory has no content, so whatever is said of that is nothing to us.
+        let Some(content) = ours.get(&normal(raw.name_raw())) else { continue };
+        drop(raw);
+        let mut file = other.by_index(index).expect("a file is read by others too");
+        let name = file.name_raw().to_vec();
         let mut found = Vec::new();
         let is_read =
             file.by_ref().take(u64::try_from(MAX_GATHERED).unwrap_or(0)).read_to_end(&mut found).is_ok();

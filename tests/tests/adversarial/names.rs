@@ -179,6 +179,7 @@ async fn attack_header_injection() {
         "date",
         "devbox-content-digest",
         "devbox-entry",
+        "devbox-error",
         "etag",
         "last-modified",
         "location",
