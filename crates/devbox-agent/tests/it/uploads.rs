@@ -219,7 +219,13 @@ async fn two_at_once_do_not_mix() {
     let guest = Arc::new(open(&folder));
     let at = begin(&agent_router(Arc::clone(&guest) as _), "6").await;
     let id: devbox_types::UploadId = at.rsplit('/').next().expect("an id").parse().expect("an id");
-    let chunk = |offset| ChunkRequest { id: id.clone(), offset, length: None, checksum: None, digests: Digests::default() };
+    let chunk = |offset| ChunkRequest {
+        id: id.clone(),
+        offset,
+        length: None,
+        checksum: None,
+        digests: Digests::default(),
+    };
     let slow = Content::from_stream(futures_util::stream::pending(), None);
     let grant = Grant::whole_box();
     let (first, second) = (chunk(0), chunk(0));

@@ -248,7 +248,8 @@ pub(super) async fn what_is_no_complete_part_is_not_joined(ground: Ground) {
         (&[&whole, &missing][..], ErrorCode::UploadNotFound),
         (&[&whole][..], ErrorCode::NotFound),
     ] {
-        let path = if code == ErrorCode::NotFound { ground.path("missing/file") } else { ground.path("file") };
+        let path =
+            if code == ErrorCode::NotFound { ground.path("missing/file") } else { ground.path("file") };
         fails_with(ground.join(joined(path, parts)).await, code);
     }
     ground.holds(&[]).await;

@@ -29,7 +29,9 @@ pub enum TusError {
     #[error("the `path` in `Upload-Metadata`: {0}")]
     Path(BoxPathError),
     /// What the upload is to become is not said in the form that there is for it.
-    #[error("`Upload-Concat` is written `partial`, or `final;` and the addresses of uploads to this box, spaces between them")]
+    #[error(
+        "`Upload-Concat` is written `partial`, or `final;` and the addresses of uploads to this box, spaces between them"
+    )]
     Concat,
     /// The checksum is not of its form.
     #[error("`Upload-Checksum` is written `sha256 BASE64` or `sha1 BASE64`")]
@@ -193,7 +195,9 @@ mod tests {
         let (one, other) = (UploadId::from_random([1; 10]), UploadId::from_random([2; 10]));
         let joined = UploadRole::Joined(vec![one.clone(), other.clone()]);
         for header in [
-            format!("final;https://host:1/v1/devboxes/name/uploads/{one} /v1/devboxes/ID/uploads/{other}?user=root"),
+            format!(
+                "final;https://host:1/v1/devboxes/name/uploads/{one} /v1/devboxes/ID/uploads/{other}?user=root"
+            ),
             format!("final; uploads/{one}  {other}"),
             format!("final;./{one} /{other}"),
         ] {
