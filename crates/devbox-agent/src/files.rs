@@ -33,9 +33,7 @@ impl Files for LocalGuest {
             request.length = body.length();
         }
         match body.as_bytes() {
-            Some(content)
-                if is_small_write(content.len(), &request) && !self.publishing.is_under_way() =>
-            {
+            Some(content) if is_small_write(content.len(), &request) && !self.publishing.is_under_way() => {
                 Ok(self.root.enter(grant)?.write_file(request, content)?)
             }
             Some(content) if request.in_place => {
@@ -55,7 +53,9 @@ impl Files for LocalGuest {
                 let (root, grant, content) = (self.root.clone(), grant.clone(), content.clone());
                 elsewhere(move || root.enter(&grant)?.patch_file(&request, &content)).await
             }
-            None => write_streamed(self.root.clone(), grant, move |view| view.begin_patch(&request), body).await,
+            None => {
+                write_streamed(self.root.clone(), grant, move |view| view.begin_patch(&request), body).await
+            }
         }
     }
 

@@ -130,7 +130,9 @@ impl Guest for LocalGuest {
     async fn greet(&self) -> Result<AgentGreeting, Problem> {
         Ok(AgentGreeting {
             protocol: ProtocolRange { min: PROTOCOL, max: PROTOCOL },
-            features: ["digests", "idempotency_keys", "metadata", "patch", "uploads"].map(str::to_owned).to_vec(),
+            features: ["digests", "idempotency_keys", "metadata", "patch", "uploads"]
+                .map(str::to_owned)
+                .to_vec(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             promises: self.promises(),
         })

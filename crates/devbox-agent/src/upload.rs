@@ -147,7 +147,7 @@ pub(crate) async fn write_batch(
     let begun = elsewhere(move || {
         let view = root.enter(&grant)?;
         Ok(match view.attempt(&[b"files"])? {
-            Attempt::First(ticket) => Begun::First(EndsElsewhere::new(view.batch()?), ticket),
+            Attempt::First(ticket) => Begun::First(Box::new(EndsElsewhere::new(view.batch()?)), ticket),
             Attempt::Repeat(repeat) => Begun::Repeat(repeat),
         })
     });
@@ -156,7 +156,7 @@ pub(crate) async fn write_batch(
         Begun::Repeat(repeat) => return answer_again(repeat, parts, deadline).await,
     };
     let printer = ticket.is_some().then(Fingerprinter::default);
-    let mut upload = Upload { batch: Some(batch), ticket, printer, steps: Vec::new(), bytes: 0 };
+    let mut upload = Upload { batch: Some(*batch), ticket, printer, steps: Vec::new(), bytes: 0 };
     while let Some(part) = deadline.bound(parts.next()).await? {
         let mut part = part?;
         if part.request.length.is_none() {
@@ -169,7 +169,7 @@ pub(crate) async fn write_batch(
 
 /// A batch that is to be written, or was written before.
 enum Begun {
-    First(EndsElsewhere<Batch>, Option<Ticket>),
+    First(Box<EndsElsewhere<Batch>>, Option<Ticket>),
     Repeat(Repeat),
 }
 

@@ -63,7 +63,9 @@ impl Sink for Count {
 fn read(format: ArchiveFormat, archive: &[u8]) -> Count {
     let mut count = Count::default();
     match format {
-        ArchiveFormat::Zip => unpack_zip(archive, archive.len() as u64, 0, u64::MAX, &mut count).expect("read"),
+        ArchiveFormat::Zip => {
+            unpack_zip(archive, archive.len() as u64, 0, u64::MAX, &mut count).expect("read")
+        }
         format => unpack_tar(format, archive, 0, &mut count).expect("read"),
     }
     count

@@ -71,7 +71,14 @@ impl View {
             return Err(FsError::RangeNotSatisfiable { path: path.clone(), size_bytes: size });
         };
         let length = if not_modified { 0 } else { length };
-        let head = FileHead { entry, offset, length, partial: range != ByteRange::Whole, not_modified, digests: Digests::default() };
+        let head = FileHead {
+            entry,
+            offset,
+            length,
+            partial: range != ByteRange::Whole,
+            not_modified,
+            digests: Digests::default(),
+        };
         let wanted = request.want_digest.filter(|_| !not_modified);
         let source = match generated {
             _ if (length == 0 || request.head) && wanted.is_none() => Source::Nothing,

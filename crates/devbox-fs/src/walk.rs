@@ -44,6 +44,9 @@ pub(crate) struct Step {
     pub(crate) seen: Option<Box<Seen>>,
 }
 
+/// A step that the walk tells of.
+type Chosen = (BoxPath, Option<Box<Seen>>);
+
 /// What an entry is.
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -231,7 +234,7 @@ impl Walk {
         }
     }
 
-    fn next_chosen(&mut self) -> Option<Result<(BoxPath, Option<Box<Seen>>), FsError>> {
+    fn next_chosen(&mut self) -> Option<Result<Chosen, FsError>> {
         loop {
             // What was decided on the way into a directory is not asked again.
             let decided = RefCell::new((self.choose.as_mut(), None));

@@ -30,6 +30,10 @@ impl Listener {
 
     /// Waits for the transfer, or until what was told of it raised what is no `Exception`: Ctrl-C ends the program there, as it
     /// would elsewhere, and what came is kept for the next run.
+    #[expect(
+        clippy::needless_lifetimes,
+        reason = "elided, it would be any lifetime, which the transfer cannot outlive"
+    )]
     pub(crate) async fn follow<'c, F>(
         &'c mut self,
         transfer: impl FnOnce(Box<dyn FnMut(TransferProgress) -> ControlFlow<()> + Send + 'c>) -> F,

@@ -19,7 +19,10 @@ use devbox_types::process::{
     ExitStatus, ProcessEvent, ProcessInput, ProcessRequest, ProcessSummary, SignalRequest, StdinSource,
 };
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadStatus};
-use devbox_types::{Algorithms, BoxPath, DigestAlgorithm, DigestHasher, Digests, Entry, EntryKind, ErrorCode, Etag, Grant, ListPage, ListRequest, Problem, ProcessId, Timestamp, UploadId, WirePath, WriteCondition};
+use devbox_types::{
+    Algorithms, BoxPath, DigestAlgorithm, DigestHasher, Digests, Entry, EntryKind, ErrorCode, Etag, Grant,
+    ListPage, ListRequest, Problem, ProcessId, Timestamp, UploadId, WirePath, WriteCondition,
+};
 use futures_util::{StreamExt as _, stream};
 
 /// A guest whose files are entries of a map: flat, so a directory is there when a file is below it.
@@ -159,7 +162,14 @@ impl Files for MemoryGuest {
         })?;
         let (from, many) = (usize::try_from(offset).unwrap_or(0), usize::try_from(length).unwrap_or(0));
         let entry = entry_of(&request.path, &file);
-        let head = FileHead { entry, offset, length, partial: length != size, not_modified: false, digests: request.want_digest.map(|wanted| digest_of(wanted, &file.bytes)).unwrap_or_default() };
+        let head = FileHead {
+            entry,
+            offset,
+            length,
+            partial: length != size,
+            not_modified: false,
+            digests: request.want_digest.map(|wanted| digest_of(wanted, &file.bytes)).unwrap_or_default(),
+        };
         let bytes = file.bytes.slice(from..from + many);
         // As a stream, because that is what comes from a real agent.
         let chunks: Vec<_> = bytes.chunks(64 << 10).map(Bytes::copy_from_slice).map(Ok).collect();
@@ -181,7 +191,11 @@ impl Files for MemoryGuest {
     async fn patch(&self, _: &Grant, request: PatchRequest, body: Body) -> Result<Written, Problem> {
         let bytes = gather(body).await?;
         let found = self.find(&request.path);
-        let old = if request.create { found.map_or_else(|_| Bytes::new(), |file| file.bytes) } else { found?.bytes };
+        let old = if request.create {
+            found.map_or_else(|_| Bytes::new(), |file| file.bytes)
+        } else {
+            found?.bytes
+        };
         let mut content = old.to_vec();
         let place = |offset: u64| {
             usize::try_from(offset).map_err(|_| Problem::new(ErrorCode::TooLarge, "no file is that long"))
@@ -227,7 +241,10 @@ impl Files for MemoryGuest {
         if !found && !missing_ok {
             return Err(Problem::new(ErrorCode::NotFound, format!("no entry at {path}")).with_path(path));
         }
-        Ok(self.remember(grant, Report { entries: u64::from(found), bytes: 0, atomic: true, ..Report::default() }))
+        Ok(self.remember(
+            grant,
+            Report { entries: u64::from(found), bytes: 0, atomic: true, ..Report::default() },
+        ))
     }
 
     async fn write_many(&self, grant: &Grant, mut parts: UploadParts) -> Result<Report, Problem> {

@@ -116,7 +116,8 @@ pub(super) async fn a_cut_off_body_changes_nothing(ground: Ground) {
 /// A grant with a key that no other check has.
 fn keyed(ground: &Ground, key: &str) -> Grant {
     let folder = ground.path("").to_string();
-    let key: String = folder.bytes().chain(key.bytes()).filter(u8::is_ascii_alphanumeric).map(char::from).collect();
+    let key: String =
+        folder.bytes().chain(key.bytes()).filter(u8::is_ascii_alphanumeric).map(char::from).collect();
     ground.grant.clone().with_key(key.parse().expect("a key"))
 }
 

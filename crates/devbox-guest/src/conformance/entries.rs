@@ -25,9 +25,16 @@ pub(super) async fn a_link_is_looked_at_or_through(ground: Ground) {
     ground.write("file", "1234").await;
     ground.symlink("link", "file").await;
     ground.symlink("dangling", "nowhere").await;
-    let through = ground.guest.stat(&ground.grant, StatRequest::target_of(ground.path("link"))).await.expect("an entry");
+    let through = ground
+        .guest
+        .stat(&ground.grant, StatRequest::target_of(ground.path("link")))
+        .await
+        .expect("an entry");
     assert_eq!((through.kind, through.size_bytes), (EntryKind::File, 4));
-    fails_with(ground.guest.stat(&ground.grant, StatRequest::target_of(ground.path("dangling"))).await, ErrorCode::NotFound);
+    fails_with(
+        ground.guest.stat(&ground.grant, StatRequest::target_of(ground.path("dangling"))).await,
+        ErrorCode::NotFound,
+    );
 }
 
 pub(super) async fn pages_are_complete_and_in_order(ground: Ground) {
