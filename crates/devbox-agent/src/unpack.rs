@@ -47,7 +47,7 @@ pub(crate) async fn unpack(
         let _turn = turn;
         let view = root.enter(&grant)?;
         let mut input = Incoming { receiver, piece: Bytes::new(), ended: false, printer: None };
-        let ticket = match view.attempt(&what(&request))? {
+        let ticket = match view.attempt(&what(&request, &request.strip.to_le_bytes()))? {
             Attempt::First(ticket) => ticket,
             Attempt::Repeat(repeat) => return Ok(repeat.answer(input.fingerprint()?)?),
         };
@@ -84,9 +84,9 @@ pub(crate) async fn unpack(
 }
 
 /// What tells one request from another, beside the archive.
-fn what(request: &UnpackRequest) -> [&[u8]; 4] {
+fn what<'r>(request: &'r UnpackRequest, strip: &'r [u8]) -> [&'r [u8]; 5] {
     let made: &[u8] = if request.make_parents { b"parents" } else { b"" };
-    [b"archive", request.directory.as_bytes(), request.format.as_str().as_bytes(), made]
+    [b"archive", request.directory.as_bytes(), request.format.as_str().as_bytes(), made, strip]
 }
 
 fn extract(batch: Batch, request: &UnpackRequest, input: &mut Incoming) -> Result<Batch, Problem> {

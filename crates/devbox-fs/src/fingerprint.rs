@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use devbox_types::WriteCondition;
 use devbox_types::file::WriteRequest;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -45,9 +46,10 @@ pub struct Fingerprinter {
 }
 
 impl Fingerprinter {
-    /// A file begins: where it goes, and with which mode and time.
+    /// A file begins: where it goes, over what, and with which mode and time.
     pub fn begin(&mut self, request: &WriteRequest) {
         self.part(request.path.as_bytes());
+        self.part(&condition(&request.condition));
         self.part(format!("{:?}", request.mode).as_bytes());
         let modified = request.modified.map(|time| time.parts());
         self.part(format!("{modified:?}").as_bytes());
@@ -77,13 +79,26 @@ impl Fingerprinter {
     }
 }
 
+/// A condition as its header has it.
+fn condition(condition: &WriteCondition) -> Vec<u8> {
+    let tags = match condition {
+        WriteCondition::None => return Vec::new(),
+        WriteCondition::Absent => return b"If-None-Match: *".to_vec(),
+        WriteCondition::Present => "*".to_owned(),
+        WriteCondition::Matches(tags) => tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    format!("If-Match: {tags}").into_bytes()
+}
+
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use devbox_types::BoxPath;
+    use std::collections::HashSet;
+
+    use devbox_types::{BoxPath, Etag, Timestamp};
 
     use super::*;
 
@@ -110,6 +125,30 @@ mod tests {
             assert_ne!(one, other);
         }
         assert_ne!(Fingerprint::of(&[b"ab", b"c"]), Fingerprint::of(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn what_is_asked_of_a_file_makes_a_difference() {
+        let plain = || WriteRequest::to(BoxPath::parse(b"/a").expect("a path"));
+        let tag = |inode| WriteCondition::Matches(vec![Etag::of_version(inode, 2, 3, false)]);
+        let requests = [
+            plain(),
+            WriteRequest { mode: Some(0o600), ..plain() },
+            WriteRequest { modified: Some(Timestamp::EPOCH), ..plain() },
+            WriteRequest { condition: WriteCondition::Absent, ..plain() },
+            WriteRequest { condition: WriteCondition::Present, ..plain() },
+            WriteRequest { condition: tag(1), ..plain() },
+            WriteRequest { condition: tag(2), ..plain() },
+        ];
+        let fingerprints: HashSet<Fingerprint> = requests
+            .iter()
+            .map(|request| {
+                let mut printer = Fingerprinter::default();
+                printer.begin(request);
+                printer.finish()
+            })
+            .collect();
+        assert_eq!(fingerprints.len(), requests.len());
     }
 
     #[test]

@@ -124,10 +124,14 @@ impl Ticket {
     /// What is to be remembered of the call once it is done: all of the report but an entry, which may be long and of which
     /// nobody knows what it is by the time of a repeat.
     pub(crate) fn outcome(&self, content: Fingerprint, report: &Report) -> Outcome {
-        let Report { entries, bytes, atomic, .. } = *report;
-        let report = Report { entries, bytes, atomic, ..Report::default() };
-        Outcome { key: self.key, call: self.call, content, report }
+        Outcome { key: self.key, call: self.call, content, report: bounded(report) }
     }
+}
+
+/// What of a report fits a slot.
+fn bounded(report: &Report) -> Report {
+    let Report { entries, bytes, atomic, .. } = *report;
+    Report { entries, bytes, atomic, ..Report::default() }
 }
 
 impl Drop for Ticket {
@@ -158,6 +162,8 @@ impl Outcomes {
     /// whatever becomes of this machine.
     pub(crate) fn record(&self, engine: &Engine, outcome: Outcome, power: bool) -> Result<(), Errno> {
         let mut remembered = self.lock();
+        // One that was read from a journal may be as long as a line of it.
+        let outcome = Outcome { report: bounded(&outcome.report), ..outcome };
         if remembered.known.get(&outcome.key) == Some(&outcome) {
             return Ok(());
         }

@@ -243,3 +243,22 @@ async fn nonsense_is_refused_in_every_format() {
         refused(format, vec![b'x'; 5000], ErrorCode::InvalidRequest).await;
     }
 }
+
+#[tokio::test]
+async fn a_key_stands_for_one_way_to_unpack() {
+    let (folder, guest) = ground();
+    let grant = Grant::whole_box().with_key("key".parse().expect("a key"));
+    let unpack = async |strip: u32, archive: Vec<u8>| {
+        let directory = BoxPath::parse(b"/workspace/in").expect("a path");
+        let request = UnpackRequest { strip, ..UnpackRequest::into(directory, ArchiveFormat::Tar) };
+        guest.unpack(&grant, request, Body::from_bytes(archive)).await
+    };
+    let archive = || Tar::default().file(b"a/b/file", b"content").end();
+    let first = unpack(1, archive()).await.expect("unpacked");
+    assert_eq!(unpack(1, archive()).await.expect("answered"), first);
+    for (strip, archive) in [(2, archive()), (1, Tar::default().file(b"a/b/file", b"other").end())] {
+        let refused = unpack(strip, archive).await.expect_err("another call");
+        assert_eq!(refused.code, ErrorCode::IdempotencyMismatch);
+    }
+    assert_eq!(names(&folder.path().join("workspace/in")), ["b", "b/file"]);
+}
