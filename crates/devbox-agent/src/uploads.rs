@@ -15,6 +15,7 @@ use bytes::Bytes;
 use devbox_fs::{BoxRoot, FsError, Note, Parked, Resting, View};
 use devbox_guest::{Body, Uploads};
 use devbox_transfer::{Open, Phase, Record, RunningDigest, Staging, Step, TransferError, Upload};
+use devbox_types::file::WriteRequest;
 use devbox_types::upload::{ChunkRequest, UploadRequest, UploadRole, UploadStatus};
 use devbox_types::{Entry, ErrorCode, Grant, Problem, Right, Timestamp, UploadId};
 
@@ -128,6 +129,7 @@ impl Desk {
     }
 
     fn create(&self, grant: &Grant, request: UploadRequest) -> Result<UploadStatus, Problem> {
+        check_write(&request.write)?;
         self.make_room()?;
         if let UploadRole::Joined(parts) = &request.role {
             let parts = parts.clone();
@@ -265,9 +267,7 @@ impl Desk {
         }
         let note = self.root.open_note(id.as_str()).map_err(no_such_upload)?;
         let record = read(&note.read()?, id, grant)?;
-        self.digests().remove(id);
-        self.root.discard_parked(&resting(&record))?;
-        Ok(note.remove()?)
+        Ok(self.forget(note, &record)?)
     }
 
     /// Removes what has expired, and what cannot be read. What somebody works on is left alone.
@@ -290,40 +290,48 @@ impl Desk {
         let found = self.root.read_note(name).ok().and_then(|bytes| Record::decode(&bytes).ok());
         if let Some(record) = &found
             && now() < record.expires
-            && (record.phase == Phase::Done || self.root.has_parked(&resting(record))?)
+            && (record.phase == Phase::Done || self.waits(record)?)
         {
             return Ok(());
         }
-        let note = match self.root.open_note(name) {
+        let note = match self.root.open_idle_note(name) {
             Err(FsError::NotFound { .. } | FsError::Busy { .. } | FsError::Invalid { .. }) => return Ok(()),
             note => note?,
         };
         match Record::decode(&note.read()?) {
             Ok(record) if now() < record.expires && record.phase == Phase::Done => Ok(()),
-            Ok(record) if now() < record.expires && self.root.has_parked(&resting(&record))? => Ok(()),
+            Ok(record) if now() < record.expires && self.waits(&record)? => Ok(()),
             Ok(record) if now() < record.expires && record.phase == Phase::Publishing => {
-                self.settle_published(&note, record)
+                self.settle_published(note, record)
             }
-            // It expired; or its bytes are gone, or never had a name.
-            Ok(record) => {
-                self.digests().remove(&record.id);
-                self.root.discard_parked(&resting(&record))?;
-                note.remove()
-            }
+            // It expired; or its bytes are gone, never had a name, or are of parts that are there still.
+            Ok(record) => self.forget(note, &record),
             Err(_) => note.remove(),
         }
     }
 
+    /// Whether bytes lie there that somebody may go on with.
+    fn waits(&self, record: &Record) -> Result<bool, FsError> {
+        Ok(takes_pieces(record) && self.root.has_parked(&resting(record))?)
+    }
+
     /// A kill came after an upload was published, or while it was: what it was exchanged for goes, and that it is done stays.
-    fn settle_published(&self, note: &Note, mut record: Record) -> Result<(), FsError> {
+    fn settle_published(&self, note: Note, mut record: Record) -> Result<(), FsError> {
         let grant = Grant { root: record.root.clone(), user: record.user.clone(), ..Grant::whole_box() };
         let published = self.root.enter(&grant)?.published(&resting(&record), &record.write)?;
-        if published.is_some() {
-            self.root.sweep_parked(&resting(&record))?;
-            record.phase = Phase::Done;
-            note.write(&record.encode())?;
+        if published.is_none() {
+            return if takes_pieces(&record) { Ok(()) } else { self.forget(note, &record) };
         }
-        Ok(())
+        self.root.sweep_parked(&resting(&record))?;
+        record.phase = Phase::Done;
+        note.write(&record.encode())
+    }
+
+    /// Removes an upload that nobody will go on with, and what was made for it.
+    fn forget(&self, note: Note, record: &Record) -> Result<(), FsError> {
+        self.digests().remove(&record.id);
+        self.root.discard_parked(&resting(record))?;
+        note.remove()
     }
 
     fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<UploadId, RunningDigest>> {
@@ -377,7 +385,7 @@ impl Session {
     }
 
     fn publish(self) -> Result<UploadStatus, Problem> {
-        let Self { note, parked, upload, .. } = self;
+        let Self { desk, note, parked, upload } = self;
         let sealed = upload.seal().map_err(|error| Problem::of(&error))?;
         let read_back = sealed.wants_digests().map(|wanted| parked.digests(wanted)).transpose()?;
         if let Err(error) = sealed.verify(read_back) {
@@ -399,7 +407,7 @@ impl Session {
             // All bytes are there still: an empty piece at the end tries again.
             Err(error) if error.may_pass() => Err(error.into()),
             Err(error) => {
-                note.remove()?;
+                desk.forget(note, sealed.record())?;
                 Err(error.into())
             }
         }
@@ -424,6 +432,22 @@ fn read(bytes: &[u8], id: &UploadId, grant: &Grant) -> Result<Record, Problem> {
     let record = Record::decode(bytes).map_err(|error| Problem::of(&error))?;
     let is_his = record.id == *id && record.user == grant.user && record.root == grant.root;
     if is_his { Ok(record) } else { Err(no_upload(id)) }
+}
+
+/// Whether more may come. What was to be joined is joined anew by whoever repeats the call: the parts are there until it is
+/// published.
+fn takes_pieces(record: &Record) -> bool {
+    !matches!(record.role, UploadRole::Joined(_))
+}
+
+/// What an upload can be asked for is what its record keeps.
+fn check_write(write: &WriteRequest) -> Result<(), Problem> {
+    let refused = match (write.in_place, write.verify) {
+        (false, false) => return Ok(()),
+        (true, _) => "an upload replaces its file, and cannot be written in place",
+        (false, true) => "an upload is not read back: announce its digest",
+    };
+    Err(Problem::new(ErrorCode::InvalidRequest, refused).with_path(&write.path))
 }
 
 /// Finds the bytes of an upload again.

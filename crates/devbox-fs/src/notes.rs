@@ -55,9 +55,21 @@ impl BoxRoot {
     /// # Errors
     /// [`FsError::NotFound`]; [`FsError::Busy`] if somebody works on it still; [`FsError::Unsupported`].
     pub fn open_note(&self, name: &str) -> Result<Note, FsError> {
+        self.lock_note(name, PATIENCE)
+    }
+
+    /// Opens a note that nobody works on, and waits for nobody.
+    ///
+    /// # Errors
+    /// As [`BoxRoot::open_note`].
+    pub fn open_idle_note(&self, name: &str) -> Result<Note, FsError> {
+        self.lock_note(name, Duration::ZERO)
+    }
+
+    fn lock_note(&self, name: &str, patience: Duration) -> Result<Note, FsError> {
         let here = BoxPath::root();
         let (file, name) = self.note_file(name)?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,

@@ -1,6 +1,6 @@
 //! Joining complete parts to a file: copied within the file system, published in one step, and only then given up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use devbox_fs::{FsError, Note, Parked};
 use devbox_transfer::{FoundPart, Joining, Phase, Record, TransferError};
@@ -41,7 +41,8 @@ impl Desk {
             session.give_up()?;
             return Err(problem);
         }
-        let status = session.publish()?;
+        let id = session.upload.record().id.clone();
+        let status = session.publish().inspect_err(|_| self.take_back(&id))?;
         for part in held.into_values() {
             let id = part.record.id.clone();
             if let Err(error) = part.give_up(&status.id) {
@@ -56,10 +57,8 @@ impl Desk {
     fn hold(&self, grant: &Grant, parts: &[UploadId]) -> Result<BTreeMap<UploadId, Held>, Problem> {
         let view = self.root.enter(grant)?;
         let mut held = BTreeMap::new();
-        for id in parts {
-            if held.contains_key(id) {
-                continue;
-            }
+        // In one order, so that of two calls over the same parts one waits.
+        for id in parts.iter().collect::<BTreeSet<_>>() {
             let note = self.root.open_note(id.as_str()).map_err(no_such_upload)?;
             let record = read(&note.read()?, id, grant)?;
             let has_bytes = record.role == UploadRole::Part && record.joined_into.is_none();
@@ -71,6 +70,22 @@ impl Desk {
             held.insert(id.clone(), Held { note, record, parked });
         }
         Ok(held)
+    }
+
+    /// Removes what an error left of a joined upload: no piece can go on with it, and the parts are there still.
+    fn take_back(&self, id: &UploadId) {
+        let taken_back = || {
+            let note = self.root.open_idle_note(id.as_str())?;
+            match Record::decode(&note.read()?) {
+                Ok(record) => self.forget(note, &record),
+                Err(_) => note.remove(),
+            }
+        };
+        match taken_back() {
+            Ok(()) | Err(FsError::NotFound { .. }) => {}
+            // The next start does it.
+            Err(error) => tracing::warn!(upload = %id, %error, "cannot take a joined upload back"),
+        }
     }
 
     /// The file that the same parts became before, for a client that did not get the answer.

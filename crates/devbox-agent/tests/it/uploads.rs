@@ -9,8 +9,10 @@ use axum::http::{HeaderMap, Request, Response, StatusCode};
 use devbox_agent::{LocalGuest, LocalGuestOptions};
 use devbox_guest::{Body as Content, Uploads as _};
 use devbox_router::agent_router;
-use devbox_types::upload::ChunkRequest;
-use devbox_types::{Digests, ErrorCode, Grant};
+use devbox_transfer::{Phase, Record};
+use devbox_types::file::WriteRequest;
+use devbox_types::upload::{ChunkRequest, UploadRequest, UploadRole};
+use devbox_types::{BoxPath, Digests, ErrorCode, Grant};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
@@ -59,6 +61,11 @@ async fn offset(router: &Router, at: &str) -> String {
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(text(answer.headers(), "cache-control"), "no-store");
     text(answer.headers(), "upload-offset").to_owned()
+}
+
+fn names(folder: &TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.path()).expect("a folder");
+    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn read(folder: &TempDir) -> String {
@@ -192,6 +199,42 @@ async fn an_upload_survives_the_agent_at_every_step() {
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     assert_eq!(read(&folder), "abcdef");
     assert_eq!(offset(&router(&folder), &at).await, "6");
+}
+
+/// The record of an upload is made one of parts that were being joined when the agent died.
+#[tokio::test]
+async fn a_kill_while_parts_are_joined_leaves_nothing_of_the_whole() {
+    for phase in [Phase::Open, Phase::Publishing] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let router = router(&folder);
+        let at = begin(&router, "6").await;
+        send(&router, "PATCH", &at, &[("upload-offset", "0")], "abc").await;
+        let id = at.rsplit('/').next().expect("an id");
+        let note = folder.path().join(".~devbox-state").join(format!("note-{id}"));
+        let record = Record::decode(&std::fs::read(&note).expect("the record")).expect("a record");
+        let role = UploadRole::Joined(vec![record.id.clone()]);
+        std::fs::write(&note, Record { role, phase, ..record }.encode()).expect("written");
+        drop(router);
+        assert_eq!(names(&folder).len(), 2, "the state directory and the bytes");
+        let _guest = open(&folder);
+        assert!(!note.exists());
+        assert_eq!(names(&folder), [".~devbox-state"]);
+    }
+}
+
+#[tokio::test]
+async fn what_an_upload_cannot_keep_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let guest = open(&folder);
+    let plain =
+        || WriteRequest { length: Some(3), ..WriteRequest::to(BoxPath::parse(b"/file").expect("a path")) };
+    for write in [WriteRequest { verify: true, ..plain() }, WriteRequest { in_place: true, ..plain() }] {
+        let request =
+            UploadRequest { write, digest_follows: false, metadata: String::new(), role: UploadRole::File };
+        let refused = guest.create_upload(&Grant::whole_box(), request).await.expect_err("refused");
+        assert_eq!(refused.code, ErrorCode::InvalidRequest);
+        assert_eq!(names(&folder), [".~devbox-state"]);
+    }
 }
 
 #[tokio::test]
