@@ -2,12 +2,37 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use devbox_types::BoxPath;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
+
+use crate::error::FsError;
 
 /// How much one copy call moves, so that deadlines are looked at in between.
 const STEP: u64 = 64 << 20;
 const BUFFER: usize = 128 << 10;
+
+/// What stops the copying of contents: the kernel, or who was asked whether to go on.
+pub(crate) enum Stop {
+    Kernel(Errno),
+    Engine(FsError),
+}
+
+impl Stop {
+    /// The error of the step that was stopped.
+    pub(crate) fn at(self, step: &'static str, path: &BoxPath) -> FsError {
+        match self {
+            Self::Kernel(errno) => FsError::at(step, path, errno),
+            Self::Engine(error) => error,
+        }
+    }
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Self::Kernel(errno)
+    }
+}
 
 /// Copies `size` bytes of `from` to the empty file `to`; what comes after them is not looked at.
 pub(crate) fn copy<E: From<Errno>>(

@@ -4,10 +4,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use devbox_types::{BoxPath, EntryKind};
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
-use rustix::io::Errno;
 
 use crate::attributes::Attributes;
 use crate::confine::{open_entry, open_listing};
+use crate::content::{self, Stop};
 use crate::error::{At as _, FsError};
 use crate::read::read_generated;
 use crate::reserved;
@@ -34,18 +34,6 @@ struct Level {
     from: Dir,
     to: OwnedFd,
     attributes: Attributes,
-}
-
-/// What stops the copying of contents.
-enum Stop {
-    Kernel(Errno),
-    Engine(FsError),
-}
-
-impl From<Errno> for Stop {
-    fn from(errno: Errno) -> Self {
-        Self::Kernel(errno)
-    }
 }
 
 impl<'a> Copier<'a> {
@@ -160,17 +148,13 @@ impl<'a> Copier<'a> {
             return Err(FsError::TooLarge { limit_bytes: self.view.limits.bytes });
         }
         if let Some(bytes) = generated {
-            crate::content::put(copy.as_fd(), &bytes, 0).at("copy", path)?;
+            content::put(copy.as_fd(), &bytes, 0).at("copy", path)?;
             return Ok(copy);
         }
         let limits = self.view.limits;
         let proceed = || limits.check_time().map_err(Stop::Engine);
-        crate::content::copy(from.as_fd(), copy.as_fd(), attributes.size(), &proceed).map_err(|stop| {
-            match stop {
-                Stop::Kernel(errno) => FsError::at("copy", path, errno),
-                Stop::Engine(error) => error,
-            }
-        })?;
+        let copied = content::copy(from.as_fd(), copy.as_fd(), attributes.size(), &proceed);
+        copied.map_err(|stop| stop.at("copy", path))?;
         Ok(copy)
     }
 

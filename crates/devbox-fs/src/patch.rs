@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use crate::attributes::Attributes;
 use crate::condition::guards_a_version;
 use crate::confine::open_entry;
+use crate::content::{self, Stop};
 use crate::error::{At as _, FsError};
 use crate::inplace::{Change, InPlace};
 use crate::publish::Base;
@@ -188,12 +189,8 @@ impl View {
         let draft = Draft::open_over(place, request, first, self.limits.bytes)?;
         let proceed = || self.limits.check_time().map_err(Stop::Engine);
         let wanted = size.min(before.size());
-        crate::content::copy(original.as_fd(), draft.file.as_fd(), wanted, &proceed).map_err(|stop| {
-            match stop {
-                Stop::Kernel(errno) => FsError::at("copy", &path, errno),
-                Stop::Engine(error) => error,
-            }
-        })?;
+        let copied = content::copy(original.as_fd(), draft.file.as_fd(), wanted, &proceed);
+        copied.map_err(|stop| stop.at("copy", &path))?;
         ready(&draft, size, first).at("set the size of the copy of", &path)?;
         Ok((draft, Base::Version(before)))
     }
@@ -209,18 +206,6 @@ impl View {
         let draft = Draft::open_over(place, request, first, self.limits.bytes)?;
         ready(&draft, size, first).at("set the size of", &path)?;
         Ok(draft)
-    }
-}
-
-/// What stops the copying of contents.
-enum Stop {
-    Kernel(Errno),
-    Engine(FsError),
-}
-
-impl From<Errno> for Stop {
-    fn from(errno: Errno) -> Self {
-        Self::Kernel(errno)
     }
 }
 

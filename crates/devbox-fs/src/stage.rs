@@ -452,3 +452,59 @@ impl Drop for Staged {
         self.made = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use devbox_types::{Coded as _, Digests, ErrorCode, Grant};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{BoxRoot, RootOptions};
+
+    type Spoil = fn(&OwnedFd);
+
+    /// Stages a new version of a file, lets `spoil` work on what was stored of it, and publishes it.
+    fn publish_spoilt(
+        request: WriteRequest,
+        spoil: impl FnOnce(&OwnedFd),
+    ) -> (TempDir, Result<Written, FsError>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("file"), "old").expect("the old file");
+        let root = BoxRoot::open(folder.path(), RootOptions::default()).expect("a root");
+        let view = root.enter(&Grant::whole_box()).expect("a view");
+        let mut staged = view.stage(request).expect("staged");
+        staged.write(b"some ").expect("written");
+        staged.write(b"content").expect("written");
+        spoil(&staged.draft.file);
+        let published = staged.publish();
+        (folder, published)
+    }
+
+    #[test]
+    fn a_file_that_is_not_as_written_is_not_published() {
+        let path = BoxPath::parse(b"/file").expect("a path");
+        let digests = Digests::of_sha256(<sha2::Sha256 as sha2::Digest>::digest(b"some content").into());
+        let spoils: [(&str, Spoil); 3] = [
+            ("a flipped bit", |file| {
+                rustix::io::pwrite(file, b"t", 0).expect("written");
+            }),
+            ("a lost end", |file| rustix::fs::ftruncate(file, 11).expect("cut")),
+            ("a lost page", |file| {
+                rustix::fs::ftruncate(file, 0).expect("cut");
+                rustix::fs::ftruncate(file, 12).expect("a hole");
+            }),
+        ];
+        for announced in [Digests::default(), digests] {
+            let request = WriteRequest { verify: true, digests: announced, ..WriteRequest::to(path.clone()) };
+            for (what, spoil) in spoils {
+                let (folder, refused) = publish_spoilt(request.clone(), spoil);
+                let error = refused.expect_err(what);
+                assert_eq!(error.code(), ErrorCode::VerifyFailed, "{what}");
+                assert_eq!(std::fs::read(folder.path().join("file")).expect("a file"), b"old", "{what}");
+            }
+            let (folder, published) = publish_spoilt(request, |_| {});
+            published.expect("it is as it was written");
+            assert_eq!(std::fs::read(folder.path().join("file")).expect("a file"), b"some content");
+        }
+    }
+}

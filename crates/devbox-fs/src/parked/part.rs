@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{Fresh, Keeper, Parked, Resting, check_name, open_unnamed};
 use crate::attributes::Attributes;
+use crate::content::{self, Stop};
 use crate::error::{At as _, FsError};
 use crate::stage::reserve_space;
 use crate::state::StateDirectory;
@@ -77,29 +78,14 @@ impl Parked {
         let limits = self.view.limits;
         let proceed = || limits.check_time().map_err(Stop::Engine);
         let (from, to) = (part.file.as_fd(), self.file.as_fd());
-        let copied = crate::content::append(from, part.stored, to, self.stored, &proceed);
-        copied.map_err(|stop| match stop {
-            Stop::Kernel(errno) => FsError::at("join the parts of", &self.path, errno),
-            Stop::Engine(error) => error,
-        })?;
+        let copied = content::append(from, part.stored, to, self.stored, &proceed);
+        copied.map_err(|stop| stop.at("join the parts of", &self.path))?;
         let size = Attributes::of(to).at("look at", &self.path)?.size();
         if size != self.stored + part.stored {
             return Err(FsError::Conflict { paths: vec![self.path.clone()] });
         }
         self.stored = size;
         Ok(())
-    }
-}
-
-/// What stops the copying of contents.
-enum Stop {
-    Kernel(rustix::io::Errno),
-    Engine(FsError),
-}
-
-impl From<rustix::io::Errno> for Stop {
-    fn from(errno: rustix::io::Errno) -> Self {
-        Self::Kernel(errno)
     }
 }
 
