@@ -298,8 +298,21 @@ impl Extension {
                 {
                     self.attributes.retain(|(known, _)| known != name);
                     self.attributes.push((name.to_vec(), value.to_vec()));
+                    self.check_attributes()?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Headers about one entry may be many, and what they say of it is in memory: as much as one of them may say, and no
+    /// more names than Linux lists.
+    fn check_attributes(&self) -> Result<(), ArchiveError> {
+        const MAX_NAMES: usize = 64 << 10;
+        let names: usize = self.attributes.iter().map(|(name, _)| name.len() + 1).sum();
+        let values: usize = self.attributes.iter().map(|(_, value)| value.len()).sum();
+        if names > MAX_NAMES || (names + values) as u64 > MAX_EXTENSION {
+            return Err(malformed("an entry has more extended attributes than it can have"));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use devbox_types::file::WriteRequest;
 use devbox_types::{BoxPath, Timestamp};
@@ -41,7 +41,6 @@ struct Dressed {
     path: BoxPath,
     mode: Option<u32>,
     modified: Option<Timestamp>,
-    attributes: ExtendedAttributes,
 }
 
 /// Bytes on the box's disk that have no name, and are gone with the last who holds them.
@@ -101,7 +100,13 @@ impl Batch {
         if let Some(extraction) = &mut self.extraction
             && extraction.made.contains(&(number, spot.name.clone()))
         {
-            extraction.dressed.push(Dressed { spot, path: path.clone(), mode, modified, attributes });
+            // At once: kept until the end, those of many directories would be more than memory holds.
+            if let Some(directory) = open_made(place.directory.as_fd(), &spot.name, path)? {
+                attributes
+                    .iter()
+                    .try_for_each(|(name, value)| set_attribute(&directory, name, value, path))?;
+            }
+            extraction.dressed.push(Dressed { spot, path: path.clone(), mode, modified });
         }
         Ok(())
     }
@@ -227,16 +232,9 @@ impl Batch {
         let Some(extraction) = &mut self.extraction else { return Ok(()) };
         let depth = |dressed: &Dressed| dressed.path.segments().count();
         extraction.dressed.sort_by_key(|dressed| std::cmp::Reverse(depth(dressed)));
-        for Dressed { spot, path, mode, modified, attributes } in &extraction.dressed {
+        for Dressed { spot, path, mode, modified } in &extraction.dressed {
             let parent = transaction.open(spot.directory).at("reach", path)?;
-            let directory = match open_listing(parent.as_fd(), &spot.name) {
-                // A process in the box took it away: it has no mode any more.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-                directory => directory.at("reach", path)?,
-            };
-            for (name, value) in attributes {
-                set_attribute(&directory, name, value, path)?;
-            }
+            let Some(directory) = open_made(parent.as_fd(), &spot.name, path)? else { continue };
             if let Some(time) = modified {
                 rustix::fs::futimens(&directory, &times(*time)).at("set the time of", path)?;
             }
@@ -260,6 +258,14 @@ impl Batch {
     pub(crate) fn entries(&self) -> u64 {
         let files = u64::try_from(self.ready.len()).unwrap_or(u64::MAX);
         self.extraction.as_ref().map_or(files, |extraction| extraction.entries)
+    }
+}
+
+/// A directory that was made; `None` if a process in the box took it away, so that nothing can be given to it any more.
+fn open_made(parent: BorrowedFd<'_>, name: &[u8], path: &BoxPath) -> Result<Option<OwnedFd>, FsError> {
+    match open_listing(parent, name) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        directory => directory.at("reach", path).map(Some),
     }
 }
 

@@ -393,3 +393,18 @@ async fn attack_sparse_maps() {
     refused(ArchiveFormat::Tar, everywhere, ErrorCode::InvalidRequest).await;
     assert_eq!(names(&folder.path().join("workspace")), ["in", "secret"]);
 }
+
+/// What many headers say of one entry is in memory at once, however small the compressed archive is.
+#[tokio::test]
+async fn attack_attributes_without_end() {
+    let value = vec![b'x'; 60_000];
+    let large = |header: usize| record(&format!("SCHILY.xattr.user.large{header}"), &value);
+    let many = |header: usize| -> Vec<u8> {
+        (0..5000).flat_map(|number| record(&format!("SCHILY.xattr.user.{header}.{number}"), b"")).collect()
+    };
+    let archive = |headers: usize, records: &dyn Fn(usize) -> Vec<u8>| {
+        (0..headers).fold(Tar::default(), |tar, header| tar.pax(&records(header))).file(b"x", b"").end()
+    };
+    refused(ArchiveFormat::Tar, archive(100, &large), ErrorCode::InvalidRequest).await;
+    refused(ArchiveFormat::Tar, archive(2, &many), ErrorCode::InvalidRequest).await;
+}
