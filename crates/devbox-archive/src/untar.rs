@@ -113,6 +113,7 @@ impl<R: Read> Reader<R> {
             return Err(malformed(format!("{:?} has holes, and is no file", text(&name))).into());
         }
         let content = self.content_of(block, std::mem::take(&mut extension.sparse), size)?;
+        let path = path_of(&name, strip)?;
         let kind = match block[field::TYPE] {
             // The oldest tars knew a directory by its last slash.
             b'0' | 0 | b'7' if name.ends_with(b"/") && content.map.is_none() => MemberKind::Directory,
@@ -128,6 +129,11 @@ impl<R: Read> Reader<R> {
             }
             b'1' => match path_of(&link_in(block, &extension), strip)? {
                 Some(first) => MemberKind::HardLink { first },
+                // Left out with what it is a link to.
+                None if path.is_none() && strip > 0 && size == 0 => return Ok(()),
+                None if strip > 0 => {
+                    return Err(malformed(format!("{:?} is a link to what is left out", text(&name))).into());
+                }
                 None => return Err(ArchiveError::Escapes { name: text(&name) }.into()),
             },
             b'3' | b'4' | b'6' => return Err(ArchiveError::Special { name: text(&name) }.into()),
@@ -138,7 +144,6 @@ impl<R: Read> Reader<R> {
         if !is_file && size > 0 {
             return Err(malformed(format!("{:?} has content, and is no file", text(&name))).into());
         }
-        let path = path_of(&name, strip)?;
         if path.is_none() && is_file && strip == 0 {
             return Err(malformed(format!("{:?} is a file without a name", text(&name))).into());
         }

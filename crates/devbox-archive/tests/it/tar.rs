@@ -119,3 +119,33 @@ impl Sink for Ignored {
         Ok(())
     }
 }
+
+#[test]
+fn names_that_stripping_leaves_out_take_their_links_along() {
+    struct Told(Vec<String>);
+    impl Sink for Told {
+        fn begin(&mut self, member: Member) -> Result<(), Problem> {
+            self.0.push(member.path.to_string());
+            Ok(())
+        }
+        fn content(&mut self, _: &[u8]) -> Result<(), Problem> {
+            Ok(())
+        }
+        fn hole(&mut self, _: u64) -> Result<(), Problem> {
+            Ok(())
+        }
+        fn end(&mut self) -> Result<(), Problem> {
+            Ok(())
+        }
+    }
+    let mut told = Told(Vec::new());
+    unpack_tar(ArchiveFormat::Tar, &archive(ArchiveFormat::Tar)[..], 2, &mut told).expect("nothing is left");
+    assert_eq!(told.0, Vec::<String>::new());
+
+    let mut tar = devbox_archive::TarWriter::new(Vec::new());
+    tar.add_file(&head(b"first"), 1, &b"1"[..]).expect("a file");
+    tar.add_hard_link(&head(b"d/second"), b"first").expect("a hard link");
+    let refused = unpack_tar(ArchiveFormat::Tar, &tar.finish().expect("a tar")[..], 1, &mut told);
+    let problem = refused.expect_err("its file is left out");
+    assert!(problem.to_string().contains("left out"), "{problem}");
+}
