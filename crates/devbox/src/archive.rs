@@ -72,7 +72,10 @@ pub(crate) async fn pack(args: PackArgs) -> anyhow::Result<ExitCode> {
 pub(crate) async fn unpack(args: UnpackArgs) -> anyhow::Result<ExitCode> {
     let place = args.directory.in_box()?;
     let source = Source::open(&args.archive).await?;
-    let format = args.format.unwrap_or_else(|| format::of_content(source.beginning()));
+    let format = match args.format {
+        Some(format) => format,
+        None => format::of_content(source.beginning(), &args.archive)?,
+    };
     let sandbox = connect(&args.connection)?.sandbox(&place.reference).await?;
     let sandbox = sandbox.as_user(args.user.unwrap_or_default());
     let request = UnpackRequest {
@@ -96,6 +99,7 @@ pub(crate) async fn unpack(args: UnpackArgs) -> anyhow::Result<ExitCode> {
                 let open = || {
                     restarted.restart();
                     let (chunks, length) = file.chunks();
+                    length.into_iter().for_each(|length| restarted.measure(length));
                     Body::from_stream(chunks.inspect_ok(count.clone()), length)
                 };
                 sandbox.unpack_of(request, open).await

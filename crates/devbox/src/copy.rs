@@ -6,6 +6,7 @@
 //! | [`local_source`] | a tree here, read step by step |
 //! | [`upload`] | those steps as requests, many files in one |
 //! | [`download`] | a tree in a box, read directory by directory |
+//! | [`small`] | many small files from a box in one request |
 //! | [`local_target`] | directories here that are written below, and nowhere else |
 //! | [`large`] | files that go in pieces, either way |
 //! | [`progress`] | how far it is |
@@ -17,6 +18,7 @@ mod local_source;
 mod local_target;
 mod plan;
 mod progress;
+mod small;
 mod upload;
 
 use std::process::ExitCode;
@@ -53,6 +55,7 @@ pub(crate) async fn cp(args: CpArgs) -> anyhow::Result<ExitCode> {
     let outcome = tokio::select! {
         outcome = transfer => outcome,
         pressed = tokio::signal::ctrl_c() => {
+            progress.finish();
             pressed.context("watch for Ctrl-C")?;
             if progress.is_resumable() {
                 progress.say("interrupted; what came of the large file is kept, and the same command goes on with it");

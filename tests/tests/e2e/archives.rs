@@ -53,12 +53,15 @@ async fn archives_go_in_and_out_at_the_command_line() -> Result<()> {
     let tar = output(&mut devbox(&["pack", &source]))?;
     ensure!(tar.len().is_multiple_of(512) && tar.windows(5).any(|window| window == b"ustar"));
 
+    fs::write(at("in.xz"), b"\xfd7zXZ\0rest")?;
     for (arguments, code, says) in [
         (&["pack", "here", "-o", "x.tar"][..], 64, "names no box"),
         (&["pack", &source, "-o", "x.rar"], 64, "which format"),
         (&["pack", &source, "other-box:a", "-o", "x.zip"], 64, "one box"),
         (&["unpack", "missing.tar", &format!("{id}:")], 66, "cannot read"),
         (&["unpack", "in.tgz", &format!("{id}:nowhere")], 66, "no entry"),
+        (&["unpack", "in.xz", &format!("{id}:")], 64, "is xz"),
+        (&["unpack", "top", &format!("{id}:")], 1, "is a directory"),
         (&["unpack", "--format", "zip", "in.tgz", &format!("{id}:")], 64, "not well-formed"),
     ] {
         let refused = devbox(arguments).output()?;
@@ -66,6 +69,6 @@ async fn archives_go_in_and_out_at_the_command_line() -> Result<()> {
         assert_eq!(refused.status.code(), Some(code), "{arguments:?}: {complaint}");
         ensure!(complaint.contains(says), "{arguments:?}: {complaint}");
     }
-    assert_eq!(fs::read_dir(folder.path())?.count(), 7, "nothing half written is left");
+    assert_eq!(fs::read_dir(folder.path())?.count(), 8, "nothing half written is left");
     Ok(())
 }

@@ -157,6 +157,34 @@ fn cp_moves_trees_both_ways() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn cp_tells_how_far_it_is_on_a_terminal() -> Result<()> {
+    let server = LiveServer::start()?;
+    let id = create(&server, &[])?;
+    let folder = tempfile::TempDir::with_prefix("devbox-terminal-")?;
+    // Deeper than one listing goes, and many enough to come together.
+    let mut deep = folder.path().join("source");
+    deep.extend(std::iter::repeat_n("d", 70));
+    std::fs::create_dir_all(&deep)?;
+    for number in 0..600 {
+        std::fs::write(deep.join(number.to_string()), [b'x'; 100])?;
+    }
+    let inside = format!("{id}:/workspace/source");
+    let devbox = server.devbox(&[]);
+    let devbox = devbox.get_program().to_string_lossy().into_owned();
+    for (from, to) in [("source", inside.as_str()), (&inside, "back")] {
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &format!("{devbox} cp {from} {to}"), "/dev/null"]).current_dir(folder.path());
+        script.envs(server.devbox(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = script.stdin(Stdio::null()).output()?;
+        let shown = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "{shown}");
+        ensure!(shown.contains("of 58.59 KiB"), "the total is not told: {shown}");
+    }
+    assert_eq!(look(&folder.path().join("back"))?, look(&folder.path().join("source"))?);
+    Ok(())
+}
+
 fn plant(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder.join("deep/er"))?;
     std::fs::create_dir(folder.join("empty"))?;

@@ -19,6 +19,20 @@ pub(crate) enum ArchiveCommandError {
         /// The name.
         path: PathBuf,
     },
+    /// An archive of a kind that is not read.
+    #[error("the format of {} is {found}, which is not read", path.display())]
+    OtherFormat {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// Not a file, but a directory.
+    #[error("{} is a directory, not an archive", path.display())]
+    Directory {
+        /// It.
+        path: PathBuf,
+    },
     /// Files of several boxes in one archive.
     #[error("an archive holds files of one box, and {first} and {other} are two")]
     SeveralBoxes {
@@ -48,9 +62,11 @@ pub(crate) enum ArchiveCommandError {
 impl Coded for ArchiveCommandError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Terminal | Self::UnknownEnding { .. } | Self::SeveralBoxes { .. } => {
-                ErrorCode::InvalidRequest
-            }
+            Self::Terminal
+            | Self::UnknownEnding { .. }
+            | Self::OtherFormat { .. }
+            | Self::SeveralBoxes { .. } => ErrorCode::InvalidRequest,
+            Self::Directory { .. } => ErrorCode::IsADirectory,
             Self::Unreadable { source, .. } | Self::Unwritable { source, .. } => code_of(source),
         }
     }
@@ -61,6 +77,11 @@ impl Coded for ArchiveCommandError {
             Self::UnknownEnding { .. } => {
                 "end it in .zip, .tar, .tar.gz or .tar.zst, or name the format with --format"
             }
+            Self::OtherFormat { found: "xz" | "bzip2" | "lz4", .. } => {
+                "decompress it on the way: `xz -dc ARCHIVE | devbox unpack - BOX:DIR`, or bzip2, or lz4"
+            }
+            Self::OtherFormat { .. } => "make it a zip or a tar",
+            Self::Directory { .. } => "copy it with `devbox cp`",
             Self::SeveralBoxes { .. } => "pack one box at a time",
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "make the directory first"

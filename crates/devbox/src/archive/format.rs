@@ -18,7 +18,16 @@ const ENDINGS: [(&str, ArchiveFormat); 6] = [
 ];
 
 /// How many bytes tell the formats apart.
-pub(super) const TELLING: usize = 4;
+pub(super) const TELLING: usize = 6;
+
+/// How others begin, which are not read.
+const OTHERS: [(&[u8], &str); 5] = [
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bzip2"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+];
 
 /// The format that a name asks for.
 pub(super) fn of_name(path: &Path) -> Result<ArchiveFormat, ArchiveCommandError> {
@@ -29,14 +38,17 @@ pub(super) fn of_name(path: &Path) -> Result<ArchiveFormat, ArchiveCommandError>
 }
 
 /// The format of what begins so. What begins like none of the others can only be a tar.
-pub(super) fn of_content(beginning: &[u8]) -> ArchiveFormat {
-    match beginning {
+pub(super) fn of_content(beginning: &[u8], path: &Path) -> Result<ArchiveFormat, ArchiveCommandError> {
+    if let Some((_, found)) = OTHERS.into_iter().find(|(magic, _)| beginning.starts_with(magic)) {
+        return Err(ArchiveCommandError::OtherFormat { path: path.to_owned(), found });
+    }
+    Ok(match beginning {
         [0x1f, 0x8b, ..] => ArchiveFormat::TarGz,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => ArchiveFormat::TarZst,
         // The first entry, or the end of an archive without any.
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => ArchiveFormat::Zip,
         _ => ArchiveFormat::Tar,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -56,10 +68,13 @@ mod tests {
 
     #[test]
     fn the_first_bytes_tell_it_too() {
-        assert_eq!(of_content(b"\x1f\x8b\x08\x00"), ArchiveFormat::TarGz);
-        assert_eq!(of_content(b"\x28\xb5\x2f\xfd"), ArchiveFormat::TarZst);
-        assert_eq!(of_content(b"PK\x05\x06"), ArchiveFormat::Zip);
-        assert_eq!(of_content(b"PKxx"), ArchiveFormat::Tar);
-        assert_eq!(of_content(b""), ArchiveFormat::Tar);
+        let of = |beginning: &[u8]| of_content(beginning, Path::new("a")).ok();
+        assert_eq!(of(b"\x1f\x8b\x08\x00"), Some(ArchiveFormat::TarGz));
+        assert_eq!(of(b"\x28\xb5\x2f\xfd"), Some(ArchiveFormat::TarZst));
+        assert_eq!(of(b"PK\x05\x06"), Some(ArchiveFormat::Zip));
+        assert_eq!(of(b"PKxx"), Some(ArchiveFormat::Tar));
+        assert_eq!(of(b""), Some(ArchiveFormat::Tar));
+        assert_eq!(of(b"BZh91A"), None);
+        assert_eq!(of(b"\xfd7zXZ\0"), None);
     }
 }

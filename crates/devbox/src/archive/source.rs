@@ -51,7 +51,11 @@ impl Source {
         }
         let unreadable = |source| ArchiveCommandError::Unreadable { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.is_file() {
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(ArchiveCommandError::Directory { path: path.to_owned() });
+        }
+        if metadata.is_file() {
             return LocalFile::new(file).map(Self::File).map_err(unreadable);
         }
         Input::begin(once(file)).await.map(Self::Input).map_err(unreadable)

@@ -1,4 +1,4 @@
-//! From a box to here: directory by directory, several files at a time.
+//! From a box to here: directory by directory, small files together, of the others several at a time.
 //!
 //! What the box says is not believed: an entry of a listing has to be directly in the directory that was listed, and only
 //! its last name is used, below the directory that is open here.
@@ -11,17 +11,20 @@ use std::sync::Arc;
 use devbox_client::{ClientError, Sandbox};
 use devbox_types::file::ReadRequest;
 use devbox_types::{BoxPath, Entry, EntryKind, ListRequest, Timestamp};
-use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::CopyError;
 use super::large::Large;
 use super::local_target::{Folder, Name};
 use super::plan::{Share, share};
 use super::progress::Progress;
+use super::small::{self, Wanted};
 use crate::reference::BoxPlace;
 
 /// How many files of a directory are under way at once: enough to hide the time that requests travel.
 const AT_ONCE: usize = 8;
+/// How many groups of entries those are of.
+const GROUPS: usize = 2;
 
 /// Copies files and directories from a box.
 pub(super) async fn download(
@@ -91,12 +94,20 @@ impl Copy<'_> {
                 total = total.saturating_add(entry.size_bytes);
                 continue;
             }
-            let request =
-                ListRequest { depth: u32::MAX, ..ListRequest::of(self.sandbox.resolve(&source.path)?) };
-            let mut entries = self.sandbox.guest().walk(self.sandbox.grant(), request).await?;
-            while let Some(entry) = entries.try_next().await? {
-                if entry.kind == EntryKind::File {
-                    total = total.saturating_add(entry.size_bytes);
+            let mut directories = vec![self.sandbox.resolve(&source.path)?];
+            while let Some(directory) = directories.pop() {
+                let deepest = depth_of(&directory) + ListRequest::MAX_DEPTH as usize;
+                let request = ListRequest { depth: ListRequest::MAX_DEPTH, ..ListRequest::of(directory) };
+                let mut entries = self.sandbox.guest().walk(self.sandbox.grant(), request).await?;
+                while let Some(entry) = entries.try_next().await? {
+                    match entry.kind {
+                        EntryKind::File => total = total.saturating_add(entry.size_bytes),
+                        // One listing goes no deeper.
+                        EntryKind::Directory if depth_of(&entry.path.0) == deepest => {
+                            directories.push(entry.path.0);
+                        }
+                        _ => {}
+                    }
                 }
             }
         }
@@ -139,12 +150,40 @@ impl Copy<'_> {
     /// Copies what is directly in a directory, and gives its sub-directories as tasks.
     async fn directory(&self, path: &BoxPath, folder: &Arc<Folder>) -> Result<Vec<Task>, CopyError> {
         let listing = self.sandbox.guest().walk(self.sandbox.grant(), ListRequest::of(path.clone())).await?;
-        let copies = listing.map(|entry| async {
-            let entry = entry?;
-            self.listed(path, entry, folder).await
+        let groups = listing.map_err(CopyError::from).try_chunks(small::MOST_FILES);
+        let copies = groups.map_err(|error| error.1).map(|group| async {
+            let group = group?;
+            self.group(path, group, folder).await
         });
-        let tasks: Vec<Option<Task>> = copies.buffer_unordered(AT_ONCE).try_collect().await?;
+        let tasks: Vec<Vec<Task>> = copies.buffer_unordered(GROUPS).try_collect().await?;
         Ok(tasks.into_iter().flatten().collect())
+    }
+
+    /// Copies some entries of a directory: the small files together, what is left one by one.
+    async fn group(
+        &self,
+        directory: &BoxPath,
+        entries: Vec<Entry>,
+        folder: &Arc<Folder>,
+    ) -> Result<Vec<Task>, CopyError> {
+        let (mut wanted, mut others) = (Wanted::new(), Vec::new());
+        for entry in entries {
+            // The archive would tell a further name of a file as a link to the first.
+            if entry.kind == EntryKind::File && entry.size_bytes <= small::MOST_BYTES && entry.links == 1 {
+                let name = name_in(directory, &entry.path.0)?;
+                wanted.insert(entry.path.0, (name, entry.size_bytes));
+            } else {
+                others.push(entry);
+            }
+        }
+        let wanted = small::fetch(self.sandbox, wanted, folder, self.progress).await?;
+        let missing = wanted.into_iter();
+        let missing = missing.map(|(path, (name, size_bytes))| self.file(path, size_bytes, folder, name));
+        let missing = stream::iter(missing).buffer_unordered(AT_ONCE / GROUPS);
+        missing.try_collect::<()>().await?;
+        let others = others.into_iter().map(|entry| self.listed(directory, entry, folder));
+        let others = stream::iter(others).buffer_unordered(AT_ONCE / GROUPS);
+        others.try_filter_map(|task| async { Ok(task) }).try_collect().await
     }
 
     async fn listed(
@@ -196,6 +235,11 @@ impl Copy<'_> {
         self.progress.file_done();
         Ok(())
     }
+}
+
+/// How many directories there are above an entry, and one.
+fn depth_of(path: &BoxPath) -> usize {
+    path.as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty()).count()
 }
 
 /// The name of a listed entry, which has to be directly in the directory.

@@ -117,6 +117,9 @@ impl Coded for CopyError {
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "make the directory first"
             }
+            Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "make room and give the same command again: it goes on with what came of a large file (.NAME.devbox-part)"
+            }
             Self::LeftOut { .. } => "see the messages above; devices, sockets and FIFOs are never copied",
             Self::Client(error) => return error.hint(),
             Self::Unreadable { .. }

@@ -40,7 +40,7 @@ impl Progress {
     }
 
     /// How many bytes there are in all.
-    pub(super) fn measure(&self, total_bytes: u64) {
+    pub(crate) fn measure(&self, total_bytes: u64) {
         self.bar.set_style(style(MEASURED));
         self.bar.set_length(total_bytes);
     }
