@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use devbox_exec::{Engine, EngineConfig};
 use devbox_fs::{BoxRoot, Confinement, FsError, RootOptions};
 use devbox_guest::Guest;
-use devbox_types::agent::{AgentGreeting, PROTOCOL, Promise, ProtocolRange};
+use devbox_types::agent::{AgentGreeting, Feature, PROTOCOL, Promise, ProtocolRange};
 use devbox_types::{ActingUser, BoxPath, Problem};
 use rustix::fs::{CWD, Mode, OFlags};
 use tokio::sync::Semaphore;
@@ -130,9 +130,7 @@ impl Guest for LocalGuest {
     async fn greet(&self) -> Result<AgentGreeting, Problem> {
         Ok(AgentGreeting {
             protocol: ProtocolRange { min: PROTOCOL, max: PROTOCOL },
-            features: ["digests", "idempotency_keys", "metadata", "patch", "uploads"]
-                .map(str::to_owned)
-                .to_vec(),
+            features: Feature::ALL.map(|feature| feature.as_str().to_owned()).to_vec(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             promises: self.promises(),
         })

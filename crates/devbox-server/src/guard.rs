@@ -1,10 +1,12 @@
 //! What stands between a caller and the guest of a box: decorators of `Guest`, one place for each concern.
 //!
 //! Outermost first: [`Audited`] records what is done, [`Limited`] bounds it, [`Scoped`] asks whether the caller may,
-//! [`Attended`] turns the silence of a dead agent into an answer that says what to do.
+//! [`Attended`] turns the silence of a dead agent into an answer that says what to do. Innermost, and made once for each agent, [`Featured`] refuses what
+//! the agent is too old for.
 
 mod attended;
 mod audited;
+mod featured;
 mod limited;
 mod record;
 mod scoped;
@@ -17,6 +19,7 @@ use devbox_store::BoxRecord;
 
 use self::attended::Attended;
 use self::audited::Audited;
+pub(crate) use self::featured::Featured;
 use self::limited::Limited;
 use self::scoped::Scoped;
 use crate::app::{Actor, App};

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use devbox_backend::{Backend, Reach};
 use devbox_guest::{Guest, GuestClient};
-use devbox_types::agent::{PROTOCOL, ProtocolRange};
+use devbox_types::agent::{AgentGreeting, PROTOCOL, ProtocolRange};
 use devbox_types::{BoxId, ErrorCode, Problem};
 use tokio::time::timeout;
 
+use crate::guard::Featured;
 use crate::refusal::Refusal;
 
 /// The protocol versions that this server speaks.
 const SPOKEN: ProtocolRange = ProtocolRange { min: 1, max: PROTOCOL };
+
+/// What to do about an agent that is too old.
+pub(crate) const GET_A_NEW_AGENT: &str = "restart the box: it gets this server's agent";
 
 /// One client for each running box that was asked for: a pool of connections to its agent. A client is dropped when
 /// its box stops, or its agent does not answer.
@@ -40,7 +44,8 @@ impl Guests {
             Reach::Guest(guest) => guest,
             Reach::Transport(transport) => Arc::new(GuestClient::to_agent(transport)),
         };
-        agree(&*guest, patience).await?;
+        let greeting = agree(&*guest, patience).await?;
+        let guest: Arc<dyn Guest> = Arc::new(Featured::new(guest, &greeting));
         // Two first calls at once make two clients; either is good, and the last one stays.
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), Arc::clone(&guest));
         Ok(guest)
@@ -52,12 +57,12 @@ impl Guests {
     }
 }
 
-async fn agree(guest: &dyn Guest, patience: Duration) -> Result<(), Refusal> {
+async fn agree(guest: &dyn Guest, patience: Duration) -> Result<AgentGreeting, Refusal> {
     let silent = |_| Problem::new(ErrorCode::AgentUnreachable, "the agent of the box does not answer");
     let greeting = timeout(patience, guest.greet()).await.map_err(silent).and_then(|greeting| greeting);
     let greeting = greeting.map_err(Refusal::passing)?;
     match greeting.protocol.agree(SPOKEN) {
-        Some(_) => Ok(()),
+        Some(_) => Ok(greeting),
         None => Err(Refusal::new(
             ErrorCode::Unsupported,
             format!(
@@ -65,6 +70,6 @@ async fn agree(guest: &dyn Guest, patience: Duration) -> Result<(), Refusal> {
                 greeting.protocol.min, greeting.protocol.max, SPOKEN.min, SPOKEN.max
             ),
         )
-        .with_hint("restart the box: it gets this server's agent")),
+        .with_hint(GET_A_NEW_AGENT)),
     }
 }

@@ -23,6 +23,56 @@ pub struct AgentGreeting {
     pub promises: Vec<Promise>,
 }
 
+impl AgentGreeting {
+    /// Whether the agent has this feature.
+    #[must_use]
+    pub fn has(&self, feature: Feature) -> bool {
+        self.features.iter().any(|name| name == feature.as_str())
+    }
+}
+
+/// What an agent may be too old for, with the name under which a greeting tells that it has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Feature {
+    /// Uploads that are joined from parts.
+    Concatenation,
+    /// Digests other than SHA-256.
+    Digests,
+    /// Calls that are done once, however often they are sent.
+    IdempotencyKeys,
+    /// Extended attributes, hard links, and several pieces of metadata set at once.
+    Metadata,
+    /// Changes to parts of files, writes in place or within a list of changes, and contents that are read back.
+    Patch,
+    /// Files in pieces.
+    Uploads,
+}
+
+impl Feature {
+    /// Every feature, sorted by name: what an agent of this version says.
+    pub const ALL: [Self; 6] = [
+        Self::Concatenation,
+        Self::Digests,
+        Self::IdempotencyKeys,
+        Self::Metadata,
+        Self::Patch,
+        Self::Uploads,
+    ];
+
+    /// Its name in a greeting.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Concatenation => "concatenation",
+            Self::Digests => "digests",
+            Self::IdempotencyKeys => "idempotency_keys",
+            Self::Metadata => "metadata",
+            Self::Patch => "patch",
+            Self::Uploads => "uploads",
+        }
+    }
+}
+
 /// How an agent is started: one JSON value in the environment variable [`AgentConfig::VARIABLE`], which the agent
 /// removes from its environment before it does anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use devbox_guest::contract::{EntryStream, EventStream, InputStream, UploadParts};
 use devbox_guest::{Archives, Body, FileContent, Files, Guest, Processes, UploadPart, Uploads};
-use devbox_types::agent::{AgentGreeting, PROTOCOL, Promise, ProtocolRange};
+use devbox_types::agent::{AgentGreeting, Feature, PROTOCOL, Promise, ProtocolRange};
 use devbox_types::archive::{ArchiveRequest, UnpackRequest};
 use devbox_types::entry::StatRequest;
 use devbox_types::file::{FileHead, ReadRequest, WriteRequest, Written};
@@ -36,6 +36,8 @@ pub struct MemoryGuest {
     versions: AtomicU64,
     /// What calls with a key did.
     outcomes: Mutex<BTreeMap<String, Report>>,
+    /// What it does not say that it has, as an older agent would.
+    missing: Vec<Feature>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +48,12 @@ struct File {
 }
 
 impl MemoryGuest {
+    /// A guest whose greeting leaves out these features. That it still has them shows that nobody asked for them.
+    #[must_use]
+    pub fn without(missing: Vec<Feature>) -> Self {
+        Self { missing, ..Self::default() }
+    }
+
     fn files(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, File>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -347,7 +355,11 @@ impl Guest for MemoryGuest {
     async fn greet(&self) -> Result<AgentGreeting, Problem> {
         Ok(AgentGreeting {
             protocol: ProtocolRange { min: PROTOCOL, max: PROTOCOL },
-            features: Vec::new(),
+            features: Feature::ALL
+                .iter()
+                .filter(|feature| !self.missing.contains(feature))
+                .map(|feature| feature.as_str().to_owned())
+                .collect(),
             build: "memory".to_owned(),
             promises: vec![Promise::AllOrNothingBatch],
         })

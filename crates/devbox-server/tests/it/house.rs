@@ -29,13 +29,18 @@ pub(crate) struct House {
 
 /// Two templates, as a machine with Python and Node has them.
 pub(crate) fn memory_backend() -> Arc<MemoryBackend> {
+    memory_backend_of(MemoryGuest::default)
+}
+
+/// The same, with guests that are made so.
+pub(crate) fn memory_backend_of(guest: fn() -> MemoryGuest) -> Arc<MemoryBackend> {
     let template = |name: &str, runtimes: &[&str]| Template {
         name: name.to_owned(),
         runtimes: runtimes.iter().map(|&runtime| runtime.to_owned()).collect(),
         workdir: "/workspace".to_owned(),
     };
     let templates = vec![template("host", &["python:3.11.2", "node:20.20.2"]), template("empty", &[])];
-    Arc::new(MemoryBackend::new(templates, |_| Arc::new(MemoryGuest::default())))
+    Arc::new(MemoryBackend::new(templates, move |_| Arc::new(guest())))
 }
 
 /// The names of files in a data directory that have this text in them.

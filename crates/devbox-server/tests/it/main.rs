@@ -7,6 +7,7 @@ mod freezing;
 mod house;
 mod keys;
 mod limits;
+mod old_agents;
 mod problems;
 mod restart;
 mod shutdown;
