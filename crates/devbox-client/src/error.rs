@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use devbox_guest::SendError;
+use devbox_guest::{HINT_OF_TLS, SendError};
 use devbox_types::{BoxPathError, Coded, ErrorCode, Problem};
 
 use crate::endpoint::EndpointError;
@@ -184,9 +184,7 @@ impl Coded for ClientError {
             Self::Problem(problem) => return problem.hint.clone(),
             Self::BadPath { source, .. } => return source.hint(),
             Self::Connect { source, .. } => hint_of_tls(source).unwrap_or(HINT_OF_SERVER),
-            Self::Broken { source, .. } if is_not_http(source) => {
-                "write the address with https:// if the server has TLS"
-            }
+            Self::Broken { source, .. } if is_not_http(source) => HINT_OF_TLS,
             Self::Broken { .. } | Self::Timeout { .. } => {
                 "look at the state with `devbox ls` before you repeat the call"
             }

@@ -135,7 +135,7 @@ impl Patience {
     async fn after(&mut self, problem: Problem) -> Result<(), ClientError> {
         self.attempt += 1;
         let pause = match is_passing(&problem) {
-            true => self.policy.pause_after(self.attempt, None, random::<1>()[0]),
+            true => self.policy.pause_after(self.attempt, problem.retry_after, random::<1>()[0]),
             false => None,
         };
         let Some(pause) = pause else { return Err(problem.into()) };

@@ -22,7 +22,7 @@ pub mod transport;
 pub mod wire;
 
 pub use body::{Body, BodyError};
-pub use client::{GrantMode, GuestClient, HttpClient, Patience, SendError};
+pub use client::{GrantMode, GuestClient, HINT_OF_TLS, HttpClient, Patience, SendError};
 pub use coding::ContentCoding;
 pub use contract::{Archives, FileContent, Files, Guest, Processes, UploadPart, Uploads};
 pub use transport::{Connection, Protocol, StreamTransport, Transport, UnixTransport};

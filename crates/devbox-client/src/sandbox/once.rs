@@ -17,11 +17,11 @@ impl Sandbox {
         let grant = self.grant.clone().with_key(IdempotencyKey::from_random(random()));
         let mut attempt = 1;
         loop {
-            let problem = match call(grant.clone()).await {
+            let problem = match call(Grant { attempt, ..grant.clone() }).await {
                 Ok(answer) => return Ok(answer),
                 Err(problem) => problem,
             };
-            let pause = self.client.retry().pause_after(attempt, None, random::<1>()[0]);
+            let pause = self.client.retry().pause_after(attempt, problem.retry_after, random::<1>()[0]);
             match pause.filter(|_| is_passing(&problem, attempt)) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(problem.into()),
@@ -35,7 +35,7 @@ impl Sandbox {
 /// was lost, is still at work.
 fn is_passing(problem: &Problem, attempt: u32) -> bool {
     match problem.code {
-        ErrorCode::AgentUnreachable | ErrorCode::Unavailable => true,
+        ErrorCode::AgentUnreachable | ErrorCode::Unavailable | ErrorCode::RateLimited => true,
         ErrorCode::Busy => attempt > 1,
         _ => false,
     }

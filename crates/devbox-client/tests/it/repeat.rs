@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use devbox_client::{Client, ClientConfig, ClientError, CreateRequest, RetryPolicy};
 use devbox_types::devbox::{CreateKeyRequest, KeyRole};
-use devbox_types::{Coded as _, ErrorCode};
+use devbox_types::operation::Operation;
+use devbox_types::{BoxPath, Coded as _, ErrorCode};
 
 use crate::script::{DEVBOX, json, problem, serve};
 
@@ -115,4 +116,66 @@ async fn a_port_of_tls_is_recognised() {
     let error =
         client(&url).create_key(&serde_json::from_str("{}").expect("a request")).await.expect_err("no HTTP");
     assert_eq!(error.hint().as_deref(), Some("write the address with https:// if the server has TLS"));
+}
+
+#[tokio::test]
+async fn a_port_of_tls_is_recognised_in_calls_into_boxes_too() {
+    let alert = "\u{15}\u{3}\u{3}\u{0}\u{2}\u{2}2".to_owned();
+    let (url, _) = serve(vec![json("200 OK", "", DEVBOX), alert]).await;
+    let sandbox = client(&url).sandbox("a4dqobyha4dqobyh").await.expect("a box");
+    let error = sandbox.write("a", "x").await.expect_err("no HTTP");
+    assert_eq!(error.hint().as_deref(), Some("write the address with https:// if the server has TLS"));
+}
+
+/// What a batch of one deletion did.
+const REPORT: &str = r#"{"entries":1,"bytes":0,"atomic":true}"#;
+
+fn deletion() -> Vec<Operation> {
+    let path = BoxPath::parse(b"/workspace/a").expect("a path");
+    vec![Operation::Delete { path, recursive: false, missing_ok: false }]
+}
+
+#[tokio::test]
+async fn a_batch_whose_line_breaks_is_sent_again_under_its_key() {
+    let script = vec![
+        json("200 OK", "", DEVBOX),
+        // The batch is done, and its answer is lost.
+        String::new(),
+        json("503 Service Unavailable", "retry-after: 0\r\n", &problem("unavailable")),
+        json("409 Conflict", "", &problem("busy")),
+        json("200 OK", "", REPORT),
+    ];
+    let (url, requests) = serve(script).await;
+    let sandbox = client(&url).sandbox("a4dqobyha4dqobyh").await.expect("a box");
+    let report = sandbox.apply(deletion()).await.expect("it is answered in the end");
+    assert_eq!((report.entries, report.atomic), (1, true));
+    let keys = requests.header("idempotency-key");
+    assert_eq!(keys.len(), 4, "{:?}", requests.all());
+    assert!(keys.iter().all(|key| *key == keys[0] && !key.is_empty()), "{keys:?}");
+    assert_eq!(requests.header("devbox-attempt"), ["2", "3", "4"], "the first one is not a repeat");
+    let all = requests.all();
+    let bodies: Vec<_> = all[1..].iter().filter_map(|request| request.split("\r\n\r\n").nth(1)).collect();
+    assert!(bodies.iter().all(|body| *body == bodies[0] && body.contains("/workspace/a")), "{bodies:?}");
+}
+
+#[tokio::test]
+async fn another_batch_has_another_key_and_a_refused_one_is_not_repeated() {
+    let refused = || json("404 Not Found", "", &problem("not_found"));
+    let (url, requests) = serve(vec![json("200 OK", "", DEVBOX), refused(), refused()]).await;
+    let sandbox = client(&url).sandbox("a4dqobyha4dqobyh").await.expect("a box");
+    for _ in 0..2 {
+        let error = sandbox.apply(deletion()).await.expect_err("nothing there");
+        assert_eq!(error.code(), ErrorCode::NotFound);
+    }
+    let keys = requests.header("idempotency-key");
+    assert_eq!((keys.len(), requests.all().len()), (2, 3));
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[tokio::test]
+async fn a_change_without_a_key_is_not_sent_again_when_its_answer_is_lost() {
+    let (url, requests) = serve(vec![json("200 OK", "", DEVBOX), String::new(), String::new()]).await;
+    let sandbox = client(&url).sandbox("a4dqobyha4dqobyh").await.expect("a box");
+    let error = sandbox.append("a", "x").await.expect_err("no answer");
+    assert_eq!((error.code(), requests.all().len()), (ErrorCode::AgentUnreachable, 2));
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
 use super::answer;
+use super::error::SendError;
 use super::http::HttpClient;
 use crate::body::Body;
 use crate::coding::ContentCoding;
@@ -23,6 +24,9 @@ use crate::wire::{self, json::to_ascii};
 
 /// How long a peer may take to begin its answer to a call that sends and asks for little, if the grant says nothing.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What to do about a server whose answer is no HTTP.
+pub const HINT_OF_TLS: &str = "write the address with https:// if the server has TLS";
 
 /// How a grant travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,7 +216,7 @@ impl GuestClient {
             let sending = self.http.send(request);
             let answer = match limit {
                 Some(limit) => self.in_time(limit, sending).await?,
-                None => sending.await?,
+                None => sending.await.map_err(|error| self.unanswered(error))?,
             };
             let problem = match self.checked(answer, expected).await {
                 Err(problem) if problem.code == ErrorCode::RateLimited => problem,
@@ -238,12 +242,19 @@ impl GuestClient {
     async fn in_time(
         &self,
         limit: Duration,
-        sending: impl Future<Output = Result<Response<Body>, super::SendError>>,
+        sending: impl Future<Output = Result<Response<Body>, SendError>>,
     ) -> Result<Response<Body>, Problem> {
         match timeout(limit, sending).await {
-            Ok(answer) => Ok(answer?),
+            Ok(answer) => answer.map_err(|error| self.unanswered(error)),
             Err(_) => Err(Problem::new(ErrorCode::Timeout, "no answer came in time")),
         }
+    }
+
+    /// Why there is no answer. What is no HTTP at all is, from a server, most often TLS.
+    fn unanswered(&self, error: SendError) -> Problem {
+        let may_be_tls = self.mode == GrantMode::Query && matches!(error, SendError::Malformed { .. });
+        let problem = Problem::from(error);
+        if may_be_tls { problem.with_hint(HINT_OF_TLS) } else { problem }
     }
 
     async fn checked(

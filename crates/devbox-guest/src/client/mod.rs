@@ -18,5 +18,5 @@ mod processes;
 mod uploads;
 
 pub use error::SendError;
-pub use guest::{GrantMode, GuestClient, Patience};
+pub use guest::{GrantMode, GuestClient, HINT_OF_TLS, Patience};
 pub use http::HttpClient;
