@@ -6,11 +6,13 @@
 //! it: strong tags tell representations apart byte by byte. Where a tag stands for a version of the file, as in a condition
 //! of a write, that suffix means nothing.
 
+use axum::response::{IntoResponse as _, Response};
 use devbox_guest::{Body, ContentCoding};
 use devbox_types::{Digests, ErrorCode, Etag, Problem, WriteCondition};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::digests::Announced;
+use crate::failure::Failure;
 
 /// Files shorter than this are sent as they are: compressing costs more than it saves.
 const WORTH_IT: u64 = 1 << 10;
@@ -30,10 +32,16 @@ pub(crate) fn stored(headers: &HeaderMap, sent: Body) -> Result<(Body, Digests),
     }
 }
 
+/// What a refused content coding might have been instead, as RFC 9110 section 15.5.16 has it.
+pub(crate) const TAKEN: HeaderValue = HeaderValue::from_static("gzip, zstd");
+
 /// The answer to a content coding where there is none to be.
-pub(crate) fn no_coding() -> Problem {
-    Problem::new(ErrorCode::UnsupportedCoding, "the content of this call travels as it is")
-        .with_hint("leave out `Content-Encoding`: only the content of a single file may have one")
+pub(crate) fn no_coding() -> Response {
+    let problem = Problem::new(ErrorCode::UnsupportedCoding, "the content of this call travels as it is")
+        .with_hint("leave out `Content-Encoding`: only the content of a single file may have one");
+    let mut response = Failure(problem).into_response();
+    response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    response
 }
 
 fn coding_of(headers: &HeaderMap) -> Result<Option<ContentCoding>, Problem> {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use devbox_guest::{Body, BodyError};
 use futures_util::Stream;
@@ -35,13 +36,14 @@ pub(crate) struct Content(pub(crate) Body);
 pub(crate) struct SentContent(pub(crate) Body);
 
 impl<S: Sync> FromRequest<S> for Content {
-    type Rejection = Failure;
+    type Rejection = Response;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let is_coded = request.extensions().get::<Coded>().is_some();
         // What is refused is read to its end too, so that its sender hears of it.
-        let SentContent(body) = SentContent::from_request(request, state).await?;
-        if is_coded { Err(Failure(codings::no_coding())) } else { Ok(Self(body)) }
+        let content = SentContent::from_request(request, state).await;
+        let SentContent(body) = content.map_err(Failure::into_response)?;
+        if is_coded { Err(codings::no_coding()) } else { Ok(Self(body)) }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use axum::response::{IntoResponse, Response};
 use devbox_guest::wire;
-use devbox_types::{Problem, RequestId};
+use devbox_types::{ErrorCode, Problem, RequestId};
 use http::{HeaderValue, StatusCode, header};
+
+use crate::codings;
 
 /// A problem as the answer to a request: `application/problem+json` under the status of its code.
 #[derive(Debug, Clone)]
@@ -21,6 +23,9 @@ impl IntoResponse for Failure {
         *response.status_mut() = status(&self.0);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(wire::PROBLEM));
         response.headers_mut().insert(wire::ERROR, HeaderValue::from_static(self.0.code.as_str()));
+        if self.0.code == ErrorCode::UnsupportedCoding {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, codings::TAKEN);
+        }
         // The layer that knows the request's id writes the body again, with it.
         response.extensions_mut().insert(self);
         response

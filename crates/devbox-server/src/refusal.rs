@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use axum::response::{IntoResponse, Response};
+use devbox_guest::wire;
 use devbox_types::{Coded, ErrorCode, Problem, RequestId};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -73,7 +74,9 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.extend(retry_after.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
         headers.remove(CONTENT_LENGTH);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(wire::PROBLEM));
+        // All that the answer to a HEAD says of what is wrong.
+        headers.insert(wire::ERROR, HeaderValue::from_static(problem.code.as_str()));
     }
 }
 

@@ -87,6 +87,7 @@ async fn codings_that_are_not_known_or_have_no_place_are_refused() {
         let put = with(Method::PUT, "/v1/files/file", &[("content-encoding", value)], "x");
         let answer = ask(guest.clone(), put).await;
         assert_eq!((answer.status(), answer.code().as_str()), (415, "unsupported_coding"), "{value}");
+        assert_eq!(answer.header("accept-encoding"), "gzip, zstd", "{value}");
         assert!(guest.seen().writes.is_empty());
     }
     for (method, target) in [
@@ -99,6 +100,7 @@ async fn codings_that_are_not_known_or_have_no_place_are_refused() {
         let headers = [("content-encoding", "gzip"), ("content-type", "multipart/form-data; boundary=B")];
         let answer = ask(FakeGuest::with(&[]), with(method, target, &headers, "x")).await;
         assert_eq!((answer.status(), answer.code().as_str()), (415, "unsupported_coding"), "{target}");
+        assert_eq!(answer.header("accept-encoding"), "identity", "{target}");
     }
     let plain = with(Method::PUT, "/v1/files/file", &[("content-encoding", "identity")], "x");
     assert_eq!(ask(FakeGuest::with(&[]), plain).await.status(), 201);

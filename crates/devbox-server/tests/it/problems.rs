@@ -37,6 +37,10 @@ async fn nothing_leads_out_of_the_form() {
         let answer = house.call(method, target, Value::Null).await;
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{method} {target}");
     }
+    // The answer to a HEAD has no body.
+    let head = house.call("HEAD", "/v1/devboxes/no-such-box", Value::Null).await;
+    assert_eq!((head.status, head.body.len()), (404, 0));
+    assert_eq!(head.header("devbox-error"), Some("devbox_not_found"));
     let not_allowed = house.call("PUT", "/v1/devboxes", Value::Null).await;
     assert_eq!(not_allowed.header("allow"), Some("POST,GET,HEAD"));
 }

@@ -36,6 +36,7 @@ impl Answer {
         let problem = self.json();
         assert_eq!(problem["status"], self.status, "{problem}");
         assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"), "{problem}");
+        assert_eq!(problem["code"].as_str(), self.header("devbox-error"), "{problem}");
         problem["code"].as_str().expect("a code").to_owned()
     }
 }
