@@ -11,11 +11,11 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use crate::attributes::Attributes;
-use crate::confine::open_entry;
 use crate::directory_table::Spot;
 use crate::error::{At as _, FsError};
 use crate::extract::Extraction;
 use crate::fingerprint::Fingerprint;
+use crate::held::Held;
 use crate::outcomes::Ticket;
 use crate::publish::{exchange, sync_directory};
 use crate::stage::{self, Draft};
@@ -301,20 +301,11 @@ impl Ready {
                 result => result.at("publish", path),
             };
         };
-        let held = match open_entry(directory, &spot.name) {
-            Err(Errno::NOENT) => return Err(conflict()),
-            held => held.at("look at", path)?,
-        };
-        if !Attributes::of(held.as_fd()).at("look at", path)?.is_same_version(seen) {
-            return Err(conflict());
-        }
+        let held = Held::of(directory, &spot.name, seen).at("look at", path)?.ok_or_else(conflict)?;
         match exchange(directory, staged, &spot.name) {
             Err(Errno::NOENT) => return Err(conflict()),
             result => result.at("publish", path)?,
         }
-        let out = Attributes::at(directory, staged).at("look at", path)?;
-        // The copy-up of an overlay may give the file another inode number; the descriptor follows it.
-        let is_held = Attributes::of(held.as_fd()).at("look at", path)?.id() == out.id();
-        if is_held && out.is_same_content(seen) { Ok(()) } else { Err(conflict()) }
+        if held.is_at(directory, staged).at("look at", path)? { Ok(()) } else { Err(conflict()) }
     }
 }

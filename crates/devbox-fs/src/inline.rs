@@ -5,12 +5,11 @@ use std::os::fd::AsFd;
 use devbox_types::file::WriteRequest;
 use devbox_types::operation::{Operation, Operations};
 use devbox_types::{BoxPath, WriteCondition};
-use rustix::io::Errno;
 
 use crate::apply::Applying;
 use crate::attributes::Attributes;
-use crate::confine::open_entry;
 use crate::error::{At as _, FsError};
+use crate::held::Held;
 use crate::stage::{Draft, Target};
 use crate::view::Place;
 
@@ -79,28 +78,20 @@ impl Applying<'_> {
         path: &BoxPath,
     ) -> Result<(), FsError> {
         let conflict = || FsError::Conflict { paths: vec![path.clone()] };
-        let held = match open_entry(place.directory.as_fd(), &place.name) {
-            Err(Errno::NOENT) => None,
-            held => Some(held.at("look at", path)?),
+        let directory = place.directory.as_fd();
+        let held = match seen {
+            Some(seen) => {
+                let held = Held::of(directory, &place.name, seen).at("look at", path)?;
+                Some(held.ok_or_else(conflict)?)
+            }
+            None => None,
         };
-        let now = held.as_ref().map(|held| Attributes::of(held.as_fd())).transpose().at("look at", path)?;
-        let same = match (&now, seen) {
-            (None, None) => true,
-            (Some(now), Some(seen)) => now.is_same_version(seen),
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        if !same {
-            return Err(conflict());
-        }
-        match self.publish(place, staged, true, path) {
+        match self.publish(place, staged, held.is_some(), path) {
             Err(FsError::Exists { .. } | FsError::NotFound { .. }) => return Err(conflict()),
             published => published?,
         }
-        let (Some(seen), Some(held)) = (seen, held) else { return Ok(()) };
-        // What the exchange took out is what would be lost. The copy-up of an overlay may give it another inode number; the
-        // descriptor follows it.
-        let out = Attributes::at(place.directory.as_fd(), staged).at("look at", path)?;
-        let is_held = Attributes::of(held.as_fd()).at("look at", path)?.id() == out.id();
-        if is_held && out.is_same_content(seen) { Ok(()) } else { Err(conflict()) }
+        // What the exchange took out is what would be lost.
+        let Some(held) = held else { return Ok(()) };
+        if held.is_at(directory, staged).at("look at", path)? { Ok(()) } else { Err(conflict()) }
     }
 }

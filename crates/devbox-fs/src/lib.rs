@@ -7,8 +7,8 @@
 //! |---|---|
 //! | a path becomes a descriptor, and none leads out | `confine`, `view`, `reserved` |
 //! | the kernel checks the acting user | `acting`, `accounts`, `account_cache` |
-//! | looking and reading | `attributes`, `read`, `list`, `walk` |
-//! | one file is written aside and published | `stage`, `condition`, `publish`, `locks`, `xattrs` |
+//! | looking and reading | `attributes`, `read`, `digest`, `list`, `walk` |
+//! | one file is written aside and published | `stage`, `condition`, `publish`, `held`, `locks`, `xattrs` |
 //! | a file is changed in its place, or in a copy | `inplace`, `patch`, `verify` |
 //! | many changes, all or none | `batch`, `extract`, `apply`, `moving`, `copy`, `linking`, `inline`, `metadata`, `transaction`, `undo` |
 //! | what a kill leaves is repaired | `state`, `journal`, `directory_table` |
@@ -34,6 +34,7 @@ mod extract;
 mod fingerprint;
 #[doc(hidden)]
 pub mod fuzzing;
+mod held;
 mod inline;
 mod inplace;
 mod journal;

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 
 use crate::attributes::Attributes;
 use crate::condition::guards_a_version;
-use crate::confine::open_entry;
 use crate::directory_table::Spot;
 use crate::error::{At as _, FsError};
+use crate::held::Held;
 use crate::stage::Staged;
 use crate::undo::Undo;
 
@@ -188,15 +188,8 @@ impl Staged {
     /// Exchanges the new file with the old one, and back if the old one is not the version that was looked at. Under the
     /// reserved name, which is swept in the end, is then the old file.
     fn swap(&mut self, existing: &Attributes) -> Result<Attempt, Errno> {
-        let held = match open_entry(self.place.directory.as_fd(), &self.place.name) {
-            Err(Errno::NOENT) => return Ok(Attempt::Raced),
-            held => held?,
-        };
-        // What is held is what the condition was checked of, not what came in its place since: with the same size, and written in
-        // the same tick, they differ in nothing else.
-        if !Attributes::of(held.as_fd())?.is_same_version(existing) {
-            return Ok(Attempt::Raced);
-        }
+        let held = Held::of(self.place.directory.as_fd(), &self.place.name, existing)?;
+        let Some(held) = held else { return Ok(Attempt::Raced) };
         let name = self.name_it()?;
         let directory = self.place.directory.as_fd();
         match exchange(directory, &name, &self.place.name) {
@@ -205,10 +198,7 @@ impl Staged {
             Err(Errno::INVAL) => return Err(Errno::OPNOTSUPP),
             result => result?,
         }
-        let out = Attributes::at(directory, &name)?;
-        // The copy-up of an overlay may give the file another inode number; the descriptor follows it.
-        let is_held = Attributes::of(held.as_fd())?.id() == out.id();
-        if is_held && out.is_same_content(existing) {
+        if held.is_at(directory, &name)? {
             return Ok(Attempt::Done { created: false });
         }
         exchange(directory, &name, &self.place.name)?;
