@@ -248,3 +248,26 @@ fn open_ring(directory: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
     let ring = rustix::fs::openat(directory, RING_NAME, flags, Mode::RUSR | Mode::WUSR)?;
     if Attributes::of(std::os::fd::AsFd::as_fd(&ring))?.is_file() { Ok(ring) } else { Err(Errno::INVAL) }
 }
+
+#[cfg(test)]
+mod tests {
+    use devbox_types::{BoxPath, Grant};
+
+    use super::*;
+    use crate::{BoxRoot, RootOptions};
+
+    #[test]
+    fn attack_a_long_outcome_of_a_journal_is_cut() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = BoxRoot::open(folder.path(), RootOptions::default()).expect("a root");
+        let view = root.enter(&Grant::whole_box()).expect("a view");
+        let entry = view.stat(&BoxPath::root(), false).expect("an entry");
+        let (key, call) = (Fingerprint::of(&[b"key"]), Fingerprint::of(&[b"call"]));
+        let report = Report { entries: 1, entry: Some(Box::new(entry)), ..Report::default() };
+        let outcome = Outcome { key, call, content: call, report };
+        let outcomes = Outcomes::default();
+        outcomes.record(root.engine(), outcome, false).expect("recorded");
+        let kept = outcomes.claim(key, call).expect("a claim").expect("an outcome").report;
+        assert_eq!(kept, Report { entries: 1, ..Report::default() });
+    }
+}

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use devbox_fs::{BoxRoot, Confinement, FsError, RootOptions, View};
 use devbox_types::file::{ReadRequest, WriteRequest, Written};
-use devbox_types::{BoxPath, Coded as _, ErrorCode, Grant, ListRequest};
+use devbox_types::{BoxPath, Coded as _, ErrorCode, Etag, Grant, ListRequest};
 use tempfile::TempDir;
 
 pub(crate) const BOTH: [Confinement; 2] = [Confinement::OpenAt2, Confinement::Descriptors];
@@ -54,6 +54,17 @@ impl Fixture {
     /// Everything below the root but the state directory, reserved names too, with what it holds.
     pub(crate) fn everything(&self) -> Vec<String> {
         everything(self.directory.path())
+    }
+}
+
+/// The entity tag of a file, once its clock can tell every change from this version.
+pub(crate) fn strong_tag(view: &View, name: &str) -> Etag {
+    loop {
+        let tag = view.stat(&path(name), false).expect("an entry").etag.expect("a tag");
+        if !tag.is_weak() {
+            return tag;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
 

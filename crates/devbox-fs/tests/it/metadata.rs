@@ -5,7 +5,7 @@ use devbox_types::metadata::{Group, MetadataChange, Xattr, XattrChange};
 use devbox_types::operation::{Operation, Operations};
 use devbox_types::{Entry, ErrorCode, Etag, Timestamp};
 
-use crate::fixture::{BOTH, Fixture, code, path, write_to};
+use crate::fixture::{BOTH, Fixture, code, path, strong_tag, write_to};
 
 fn set(name: &str, set: MetadataChange) -> Operation {
     Operation::SetMetadata { path: path(name), set }
@@ -99,13 +99,7 @@ fn a_version_is_asked_for() {
     let change =
         |tag: Etag| MetadataChange { mode: Some(0o600), if_match: vec![tag], ..MetadataChange::default() };
     let old = write_to(&view, "/file", "one").expect("written").entry.etag.expect("a tag");
-    let new = loop {
-        let tag = view.stat(&path("/file"), false).expect("an entry").etag.expect("a tag");
-        if !tag.is_weak() {
-            break tag;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    };
+    let new = strong_tag(&view, "/file");
     let stale = Etag::of_version(1, 2, 3, false);
     assert_eq!(code(view.apply(&[set("/file", change(stale))])), ErrorCode::PreconditionFailed);
     let entry = view.apply(&[set("/file", change(new.clone()))]).expect("set").entry.expect("the entry");

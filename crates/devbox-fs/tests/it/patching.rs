@@ -8,7 +8,7 @@ use devbox_types::patch::{PatchPlace, PatchRequest};
 use devbox_types::problem::Stands;
 use devbox_types::{Digests, ErrorCode, Grant, Problem, WriteCondition};
 
-use crate::fixture::{BOTH, Fixture, code, path, write_to};
+use crate::fixture::{BOTH, Fixture, code, path, strong_tag, write_to};
 
 fn at(name: &str, offset: u64) -> PatchRequest {
     PatchRequest::at(path(name), PatchPlace::Offset(offset))
@@ -204,7 +204,7 @@ fn a_version_is_changed_once() {
         let missing = PatchRequest { create: true, ..patch(WriteCondition::Present) };
         let missing = PatchRequest { path: path("/none"), ..missing };
         assert_eq!(code(view.patch_file(&missing, b"x")), ErrorCode::PreconditionFailed);
-        let tag = strong_tag(&view);
+        let tag = strong_tag(&view, "/a");
         let one = patch(WriteCondition::Matches(vec![tag]));
         let (first, second) = (view.begin_patch(&one), view.begin_patch(&one));
         let (mut first, mut second) = (first.expect("begun"), second.expect("begun"));
@@ -214,16 +214,6 @@ fn a_version_is_changed_once() {
         assert_eq!(code(lost), ErrorCode::PreconditionFailed);
     }
     assert_eq!(fixture.get("a"), "old+2+2");
-}
-
-fn strong_tag(view: &View) -> devbox_types::Etag {
-    loop {
-        let tag = view.stat(&path("/a"), false).expect("an entry").etag.expect("a tag");
-        if !tag.is_weak() {
-            return tag;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
 }
 
 #[test]
