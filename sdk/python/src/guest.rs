@@ -317,6 +317,29 @@ impl Guest {
         wait(py, pack, None)
     }
 
+    /// Calls `write` with the archive, chunk by chunk.
+    fn pack_into(
+        &self,
+        py: Python<'_>,
+        user: &str,
+        paths: Vec<PyBackedBytes>,
+        options: &str,
+        write: Py<PyAny>,
+    ) -> PyResult<u64> {
+        let sandbox = self.act_as(py, user)?;
+        let request = archive_request(&sandbox, &paths, options)?;
+        let pack = async move {
+            let mut body = sandbox.pack(request).await?;
+            let mut size = 0;
+            while let Some(chunk) = body.next().await.transpose()? {
+                Python::attach(|py| write.call1(py, (PyBytes::new(py, &chunk),)))?;
+                size += u64::try_from(chunk.len()).unwrap_or(0);
+            }
+            Ok(size)
+        };
+        wait(py, pack, None)
+    }
+
     /// `options`: the format, how many segments names lose, and whether the directory is made.
     fn unpack(
         &self,

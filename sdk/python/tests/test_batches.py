@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from sealos_devbox import DevboxError, FileUpload, IsADirectory, NotADirectory, NotFound, PathEscapes, Sandbox
+from sealos_devbox import (
+    Archive,
+    DevboxError,
+    FileUpload,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    PathEscapes,
+    Sandbox,
+)
 
 
 def test_a_batch_goes_and_comes_whole(sandbox: Sandbox, folder: str) -> None:
@@ -133,3 +142,24 @@ def test_an_archive_that_leads_out_is_refused(sandbox: Sandbox, folder: str) -> 
     with pytest.raises(PathEscapes):
         sandbox.fs.upload_archive(hostile.getvalue(), f"{folder}/d", format="tar")
     assert not sandbox.fs.exists(f"{folder}/d") and not sandbox.fs.exists(f"{folder}/outside")
+
+
+def test_an_archive_is_written_as_it_comes(sandbox: Sandbox, folder: str) -> None:
+    content = os.urandom(3_000_000)
+    sandbox.fs.upload_files({f"{folder}/a": content})
+    gathered = io.BytesIO()
+    size = sandbox.fs.download_files([folder], to=gathered)
+    assert size == len(gathered.getvalue()) > len(content)
+    assert Archive(gathered.getvalue()).read(f"{folder}/a") == content
+
+    class Full:
+        taken = 0
+
+        def write(self, data: bytes) -> None:
+            self.taken += len(data)
+            raise OSError(28, "No space left on device")
+
+    full = Full()
+    with pytest.raises(OSError, match="No space left"):
+        sandbox.fs.download_files([folder], to=full)
+    assert 0 < full.taken < size

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 USAGE = '''
+import sys
 from pathlib import Path
 from typing import assert_type
 
@@ -25,6 +26,7 @@ assert_type(sandbox.fs.upload_files({"/a": b"x", "/b": "y", "/c": Path("c")}), i
 assert_type(sandbox.fs.upload_files([{"path": "/a", "data": b"x"}]), int)
 assert_type(sandbox.fs.download_files(["/a", b"/b"]), Archive)
 assert_type(sandbox.fs.download_files(["/a"], to="a.zip"), Path)
+assert_type(sandbox.fs.download_files(["/a"], to=sys.stdout.buffer), int)
 assert_type(sandbox.fs.list_dir("/workspace"), list[Entry])
 assert_type([entry.size for entry in sandbox.fs.walk()], list[int])
 assert_type(sandbox.run("make"), Result[str])

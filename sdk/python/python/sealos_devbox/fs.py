@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, overload
+from typing import Any, Literal, Protocol, overload
 
 from . import _native, uploads
 from .archive import Archive, LocalPath, extract
@@ -25,6 +26,12 @@ _ENDINGS: dict[str, ArchiveFormat] = {
     ".tgz": "tar.gz",
     ".tar.zst": "tar.zst",
 }
+
+class Writable(Protocol):
+    """What takes bytes: a file opened in binary mode, or anything else with ``write``."""
+
+    def write(self, data: bytes, /) -> object: ...
+
 
 class Progress(float):
     """How far the transfer of a large file is: a number of percent, so that ``f"{progress}%"`` says it.
@@ -374,18 +381,34 @@ class FileSystem:
         gitignore: bool = False,
         user: User = None,
     ) -> Path: ...
+    @overload
     def download_files(
         self,
         paths: Iterable[BoxPath],
         *,
-        to: LocalPath | None = None,
+        to: Writable,
         format: ArchiveFormat = "zip",
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
         gitignore: bool = False,
         user: User = None,
-    ) -> Archive | bytes | Path:
-        """Returns files, and directories with all they hold, as one archive; with ``to``, streams it into a local file.
+    ) -> int: ...
+    def download_files(
+        self,
+        paths: Iterable[BoxPath],
+        *,
+        to: LocalPath | Writable | None = None,
+        format: ArchiveFormat = "zip",
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        user: User = None,
+    ) -> Archive | bytes | Path | int:
+        """Returns files, and directories with all they hold, as one archive; with ``to``, streams it there.
+
+        ``to`` is a local path, whose file appears whole or not at all and which is returned, or an object with ``write``,
+        such as a file opened in binary mode, which is given the bytes as they come, also of an archive that then fails;
+        how many there were is returned.
 
         Without ``to`` it is in memory: a zip as :class:`Archive`, ``bytes`` that can ``save``, ``extract`` and ``read``;
         a ``tar``, ``tar.gz`` or ``tar.zst`` as plain ``bytes``. Symbolic links are in it as links, modes and times are
@@ -406,6 +429,8 @@ class FileSystem:
         if to is None:
             packed = self._guest.pack(user_to_wire(user), resolved, request)
             return Archive(packed) if format == "zip" else packed
+        if not isinstance(to, (str, os.PathLike)):
+            return self._guest.pack_into(user_to_wire(user), resolved, request, to.write)
         target = Path(to)
         self._guest.pack_to(user_to_wire(user), resolved, request, target)
         return target
