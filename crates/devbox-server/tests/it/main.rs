@@ -1,5 +1,6 @@
 //! The server as its clients see it, over real sockets and a backend in memory.
 
+mod archives;
 mod audit;
 mod boxes;
 mod files;
