@@ -10,7 +10,7 @@
 //! | looking and reading | `attributes`, `read`, `digest`, `list`, `walk` |
 //! | one file is written aside and published | `stage`, `condition`, `publish`, `held`, `locks`, `xattrs` |
 //! | a file is changed in its place, or in a copy | `inplace`, `patch`, `verify` |
-//! | many changes, all or none | `batch`, `extract`, `apply`, `moving`, `copy`, `linking`, `inline`, `metadata`, `transaction`, `undo` |
+//! | many changes, all or none | `batch`, `extract`, `apply`, `moving`, `copy`, `linking`, `inline`, `metadata`, `transaction`, `undo`, `under_way` |
 //! | what a kill leaves is repaired | `state`, `journal`, `directory_table` |
 //! | a repeat is answered, not done | `outcomes`, `fingerprint` |
 //! | what goes on after this process | `notes`, `parked` |
@@ -57,6 +57,7 @@ mod stage;
 mod state;
 mod transaction;
 mod tree;
+mod under_way;
 mod undo;
 mod verify;
 mod view;

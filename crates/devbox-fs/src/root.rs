@@ -19,6 +19,7 @@ use crate::outcomes::Outcomes;
 use crate::procfs::OpenDescriptors;
 use crate::reserved::NameSource;
 use crate::state::StateDirectory;
+use crate::under_way::UnderWay;
 use crate::view::View;
 
 /// How a box's root is opened.
@@ -63,6 +64,7 @@ pub(crate) struct Engine {
     pub(crate) locks: WriterLocks,
     pub(crate) state: Option<StateDirectory>,
     pub(crate) outcomes: Outcomes,
+    pub(crate) under_way: UnderWay,
     own: Arc<Own>,
     default_user: ActingUser,
     accounts: Mutex<AccountCache>,
@@ -95,6 +97,7 @@ impl BoxRoot {
             locks: WriterLocks::new(),
             state: None,
             outcomes: Outcomes::default(),
+            under_way: UnderWay::default(),
             own,
             default_user: options.default_user,
             accounts: Mutex::default(),

@@ -11,6 +11,7 @@ use crate::journal::{Journal, Record};
 use crate::outcomes::Outcome;
 use crate::root::Engine;
 use crate::tree::remove_tree;
+use crate::under_way::Waiting;
 use crate::undo::{Undo, roll_back};
 
 /// Its steps so far, and how to take them back. Dropped without [`Self::commit`], it takes them back, as whoever the thread
@@ -45,6 +46,7 @@ impl Transaction {
         let mut prefix = engine.names.fresh();
         prefix.push(b'-');
         let table = DirectoryTable::default();
+        engine.under_way.begin();
         Ok(Self {
             engine,
             table,
@@ -178,14 +180,28 @@ impl Drop for Transaction {
                 removed.is_ok() && clean
             })
         });
-        let (Some(journal), Some(state)) = (&mut self.journal, &engine.state) else { return };
-        if left.is_empty() && swept && recorded {
-            let _ = state.remove_journal(&engine, &journal.name);
-            return;
+        let waiting = match left.is_empty() || !swept || !recorded {
+            true => None,
+            false => Waiting::of(
+                &left,
+                &engine,
+                &mut self.table,
+                self.journal.as_ref().map(|journal| journal.name.clone()),
+            ),
+        };
+        let done = left.is_empty() && swept && recorded;
+        match (&mut self.journal, &engine.state) {
+            (Some(journal), Some(state)) if done => {
+                let _ = state.remove_journal(&engine, &journal.name);
+            }
+            (Some(journal), _) => {
+                // The next start tries what could not be done now, and nothing else: by then, other files may have the inodes.
+                let mut remaining =
+                    std::iter::once(Record::Remaining).chain(left.into_iter().cloned().map(Record::Undo));
+                let _ = remaining.try_for_each(|record| journal.add(&record)).and_then(|()| journal.flush());
+            }
+            (None, _) => {}
         }
-        // The next start tries what could not be done now, and nothing else: by then, other files may have the inodes.
-        let mut remaining =
-            std::iter::once(Record::Remaining).chain(left.into_iter().cloned().map(Record::Undo));
-        let _ = remaining.try_for_each(|record| journal.add(&record)).and_then(|()| journal.flush());
+        engine.under_way.end(&engine, waiting);
     }
 }

@@ -206,7 +206,7 @@ fn timespec(nanoseconds: i64) -> Timespec {
     Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() }
 }
 
-fn is_inode(directory: BorrowedFd<'_>, name: &[u8], inode: u64) -> Result<bool, Errno> {
+pub(crate) fn is_inode(directory: BorrowedFd<'_>, name: &[u8], inode: u64) -> Result<bool, Errno> {
     Ok(Attributes::find(directory, name)?.is_some_and(|now| now.id().inode == inode))
 }
 

@@ -136,3 +136,10 @@ pub(crate) fn names(view: &View, directory: &str) -> Vec<String> {
     let page = view.list(&ListRequest::of(path(directory))).expect("a listing");
     page.entries.iter().map(|entry| entry.path.0.to_string()).collect()
 }
+
+/// How many calls the next start has to finish or to take back.
+pub(crate) fn journals(root: &Path) -> usize {
+    let state = std::fs::read_dir(root.join(".~devbox-state")).expect("a state directory");
+    let names = state.map(|entry| entry.expect("an entry").file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("journal-")).count()
+}

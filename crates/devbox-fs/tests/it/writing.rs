@@ -4,7 +4,9 @@ use std::sync::Barrier;
 use devbox_types::file::{ByteRange, Durability, ReadRequest, WriteRequest};
 use devbox_types::{Digests, ErrorCode, Grant, Right, Rights, Timestamp, WriteCondition};
 
-use crate::fixture::{BOTH, Fixture, code, names, path, read, read_from, strong_tag, write, write_to};
+use crate::fixture::{
+    BOTH, Fixture, code, journals, names, path, read, read_from, strong_tag, write, write_to,
+};
 
 #[test]
 fn what_was_written_is_read_back_with_both_confinements() {
@@ -356,4 +358,41 @@ fn ranges_and_versions_are_honoured() {
     let (head, mut reader) =
         view.open_file(&ReadRequest { head: true, ..request(ByteRange::Whole) }).expect("open");
     assert_eq!((head.length, reader.read(&mut [0; 8]).expect("nothing")), (7, 0));
+}
+
+#[test]
+fn directories_of_abandoned_writes_that_overlap_are_all_taken_back() {
+    for first_ends_first in [true, false] {
+        let fixture = Fixture::new();
+        let begin = |name: &str| {
+            let request = WriteRequest { make_parents: true, ..WriteRequest::to(path(name)) };
+            fixture.view().stage(request).expect("staged")
+        };
+        let (first, second, third) = (begin("x/a"), begin("x/y/b"), begin("x/y/z/c"));
+        match first_ends_first {
+            true => (drop(first), drop(second), drop(third)),
+            false => (drop(second), drop(third), drop(first)),
+        };
+        assert_eq!(fixture.everything(), Vec::<String>::new());
+        assert_eq!(journals(fixture.directory.path()), 0);
+    }
+}
+
+#[test]
+fn a_directory_that_another_write_uses_stays_for_it() {
+    let fixture = Fixture::new();
+    let begin = |name: &str| {
+        let request = WriteRequest { make_parents: true, ..WriteRequest::to(path(name)) };
+        fixture.view().stage(request).expect("staged")
+    };
+    let (first, mut second) = (begin("x/a"), begin("x/y/b"));
+    drop(first);
+    second.write(b"kept").expect("written");
+    second.publish().expect("published");
+    assert_eq!(fixture.get("x/y/b"), "kept");
+    // What is removed from it later does not take it along.
+    std::fs::remove_dir_all(fixture.host("x/y")).expect("removed");
+    drop(begin("other/file"));
+    assert!(fixture.host("x").is_dir());
+    assert_eq!(journals(fixture.directory.path()), 0);
 }
