@@ -161,13 +161,7 @@ impl<G: Guest> Files for Audited<G> {
     async fn apply(&self, grant: &Grant, operations: Vec<Operation>) -> Result<Report, Problem> {
         let mut open = self.begin(AuditedOperation::FileApply, first_path(&operations), None).await?;
         open.set_entries(number_of(&operations));
-        match self.guest.apply(grant, operations).await {
-            Ok(report) => {
-                open.reported(&report);
-                Ok(report)
-            }
-            Err(problem) => open.conclude(Err(problem)),
-        }
+        open.conclude_report(self.guest.apply(grant, operations).await)
     }
 
     async fn write_many(&self, grant: &Grant, parts: UploadParts) -> Result<Report, Problem> {
@@ -185,13 +179,7 @@ impl<G: Guest> Files for Audited<G> {
         let answer = self.guest.write_many(grant, parts.boxed()).await;
         let (path, entries) = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         open.note(|record| (record.path, record.entries) = (path, entries));
-        match answer {
-            Ok(report) => {
-                open.reported(&report);
-                Ok(report)
-            }
-            Err(problem) => open.conclude(Err(problem)),
-        }
+        open.conclude_report(answer)
     }
 }
 
@@ -212,13 +200,7 @@ impl<G: Guest> Archives for Audited<G> {
         let path = Some(request.directory.to_string());
         let open = self.begin(AuditedOperation::FileUnpack, path, None).await?;
         let body = counted(body, open.count());
-        match self.guest.unpack(grant, request, body).await {
-            Ok(report) => {
-                open.reported(&report);
-                Ok(report)
-            }
-            Err(problem) => open.conclude(Err(problem)),
-        }
+        open.conclude_report(self.guest.unpack(grant, request, body).await)
     }
 }
 

@@ -61,13 +61,6 @@ impl OpenRecord {
         self.finish(None);
     }
 
-    /// Finishes with what a call over many paths did.
-    pub(super) fn reported(mut self, report: &Report) {
-        self.set_entries(report.entries);
-        self.bytes.store(report.bytes, Ordering::Relaxed);
-        self.finish(None);
-    }
-
     pub(super) fn fail(mut self, code: ErrorCode) {
         self.finish(Some(code));
     }
@@ -79,6 +72,15 @@ impl OpenRecord {
             Err(problem) => self.fail(problem.code),
         }
         answer
+    }
+
+    /// The same of a call over many paths, with what it says that it did.
+    pub(super) fn conclude_report(mut self, answer: Result<Report, Problem>) -> Result<Report, Problem> {
+        if let Ok(report) = &answer {
+            self.set_entries(report.entries);
+            self.bytes.store(report.bytes, Ordering::Relaxed);
+        }
+        self.conclude(answer)
     }
 
     fn finish(&mut self, error: Option<ErrorCode>) {
