@@ -180,16 +180,12 @@ impl Drop for Transaction {
                 removed.is_ok() && clean
             })
         });
-        let waiting = match left.is_empty() || !swept || !recorded {
-            true => None,
-            false => Waiting::of(
-                &left,
-                &engine,
-                &mut self.table,
-                self.journal.as_ref().map(|journal| journal.name.clone()),
-            ),
+        let swept = swept && recorded;
+        let done = left.is_empty() && swept;
+        let waiting = match swept && !left.is_empty() {
+            true => Waiting::of(&left, &engine, &mut self.table, self.journal.as_ref()),
+            false => None,
         };
-        let done = left.is_empty() && swept && recorded;
         match (&mut self.journal, &engine.state) {
             (Some(journal), Some(state)) if done => {
                 let _ = state.remove_journal(&engine, &journal.name);

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::confine::open_entry;
 use crate::directory_table::DirectoryTable;
+use crate::journal::Journal;
 use crate::root::Engine;
 use crate::undo::{Undo, is_inode};
 
@@ -83,13 +84,13 @@ impl Waiting {
         left: &[&Undo],
         engine: &Engine,
         table: &mut DirectoryTable,
-        journal: Option<String>,
+        journal: Option<&Journal>,
     ) -> Option<Self> {
-        if left.is_empty() || left.len() > MAX_DIRECTORIES {
+        if left.len() > MAX_DIRECTORIES {
             return None;
         }
         let directories = left.iter().map(|undo| Made::of(undo, engine, table)).collect::<Option<_>>()?;
-        Some(Self { directories, journal })
+        Some(Self { directories, journal: journal.map(|journal| journal.name.clone()) })
     }
 
     /// Takes back what can be by now; whether that is all.
