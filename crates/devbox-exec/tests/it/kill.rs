@@ -8,7 +8,9 @@ use devbox_types::process::{ProcessEvent, ProcessInput};
 use devbox_types::{Coded as _, ErrorCode, ProcessId};
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::support::{Finished, command, engine, eventually, finish, is_running, marker, no_input, shell};
+use crate::support::{
+    Finished, command, engine, eventually, finish, is_running, is_sleeping, marker, no_input, shell,
+};
 
 /// Starts children in every way that escapes a process group, then waits. The double fork loses the parents.
 fn escaping_tree(marker: &str) -> String {
@@ -91,10 +93,8 @@ async fn a_signal_reaches_the_group_or_the_tree() {
     let (inside, outside) = (marker(), marker());
     let script = format!("setsid sleep {outside} & sleep {inside} & wait");
     let run = engine.run(shell(&script), no_input()).await.expect("a run");
-    eventually("both", || {
-        is_running(&format!("sleep\0{inside}")) && is_running(&format!("sleep\0{outside}"))
-    })
-    .await;
+    // Until it is `sleep`, `setsid` is of the group.
+    eventually("both", || is_sleeping(&inside) && is_sleeping(&outside)).await;
     let id = run.id();
     engine.signal(id, 10, SignalTarget::Group).await.expect("a signal");
     let reader = tokio::spawn(finish(run));

@@ -68,12 +68,21 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
 
 /// Whether a process runs that has this text in its arguments.
 pub(crate) fn is_running(marker: &str) -> bool {
+    is_any_process(|arguments| arguments.contains(marker))
+}
+
+/// Whether `sleep` itself runs with this marker, and not what is about to become it.
+pub(crate) fn is_sleeping(marker: &str) -> bool {
+    is_any_process(|arguments| arguments == format!("sleep\0{marker}\0"))
+}
+
+fn is_any_process(test: impl Fn(&str) -> bool) -> bool {
     let own = std::process::id();
     std::fs::read_dir("/proc").expect("/proc").flatten().any(|entry| {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { return false };
         let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        pid != own && String::from_utf8_lossy(&arguments).contains(marker)
+        pid != own && test(&String::from_utf8_lossy(&arguments))
     })
 }
 
